@@ -1,0 +1,1 @@
+"""The decisions: pure, synchronous, without I/O, clock or logging."""

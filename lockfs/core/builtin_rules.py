@@ -1,0 +1,48 @@
+"""The built-in rules, in one place (D1, D4). A later one wins."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from lockfs.core.rules import Mode, Rule
+
+_LIVE = {
+    "output that people watch while it is written": "*.log *.out *.err",
+    "where nohup(1) puts the output of a running program": "nohup.out",
+}
+
+_SHARED = {
+    "SQLite database: its own locks, many processes": "*.db *.db3 *.sqlite *.sqlite3 *.s3db *.sl3",
+    "SQLite's write-ahead log, shared memory or rollback journal": "*-wal *-shm *-journal *-mj[0-9A-F]*",
+    "LMDB database: its own locks, mapped by many processes": "*.mdb *.mdb-lock *.lmdb *.lmdb-lock",
+    "DuckDB database: its own lock": "*.duckdb *.duckdb.wal *.ddb *.ddb.wal *.db.wal",
+    # dbm.dumb also has a .dat; that name is used for everything, and dbm.dumb has no locks to rely on.
+    "dbm database: changed in place by its own library": "*.dbm *.gdbm *.pag *.dir",
+    "Berkeley DB: its own locks, in memory that processes share": "*.bdb __db.*",
+    "lock file: processes hold it open to lock each other out": (
+        "*.lock *.lck lock LOCK .*-lock .package-cache .package-cache-mutate .~lock.*#"
+    ),
+    "names the running process": "*.pid",
+    "editor's swap file: must survive the editor's death": r".*.sw[a-p] .*.kate-swp .#* \#*#",
+}
+
+# They end in .lock and lock nothing: they list versions, and are worth as much as other data.
+_LOCK_DATA = (
+    "Berksfile.lock Cargo.lock Chart.lock Gemfile.lock Pipfile.lock Podfile.lock Puppetfile.lock "
+    "buf.lock bun.lock composer.lock deno.lock devbox.lock dvc.lock flake.lock mise.lock mix.lock "
+    "paket.lock pdm.lock pixi.lock poetry.lock pubspec.lock rebar.lock shard.lock symfony.lock uv.lock "
+    "yarn.lock"
+)
+
+
+def _builtin() -> Iterator[Rule]:
+    for mode, groups in ((Mode.LIVE, _LIVE), (Mode.SHARED, _SHARED)):
+        for reason, patterns in groups.items():
+            for pattern in patterns.split():
+                yield Rule(mode, pattern, reason, name_only=True)
+    for pattern in _LOCK_DATA.split():
+        yield Rule(Mode.PROTECT, pattern, "a list of pinned versions, not a lock", name_only=True)
+    yield Rule(Mode.SHARED, ".git/", "git has its own lock files, and renames what it publishes")
+
+
+BUILTIN: tuple[Rule, ...] = tuple(_builtin())

@@ -1,0 +1,67 @@
+"""Which rule holds for a path, and why (D1, D4). The built-in list is in `builtin_rules`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import lru_cache
+
+from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern
+
+from lockfs.core.builtin_rules import BUILTIN
+from lockfs.core.rules import Mode, Rule
+
+__all__ = ["BUILTIN", "DEFAULT", "SQLITE_MAGIC", "Mode", "Policy", "Rule", "is_sqlite_header"]
+
+DEFAULT = Rule(Mode.PROTECT, "", "no pattern matches: one writer, published as a whole")
+
+SQLITE_MAGIC = b"SQLite format 3\0"
+
+
+def is_sqlite_header(head: bytes) -> bool:
+    """Does a file that begins with `head` (16 bytes at least) hold an SQLite database, whatever its name?
+    (D1)
+    """
+    return head.startswith(SQLITE_MAGIC)
+
+
+class Policy:
+    """Rules in order; the last one that matches holds.
+
+    Layers are added by putting their rules behind: `Policy((*BUILTIN, *users))`.
+    """
+
+    def __init__(self, rules: Iterable[Rule] = BUILTIN, *, cache_size: int = 4096) -> None:
+        """Raises ValueError for a pattern that git would ignore or reject, and for a negated one: to take a
+        path out of an earlier rule, give it a later one with the mode PROTECT.
+        """
+        self._rules = tuple((rule, _compile(rule)) for rule in rules)
+        self._cached = lru_cache(maxsize=cache_size)(self._find)
+
+    @property
+    def rules(self) -> tuple[Rule, ...]:
+        """All rules, the weakest first."""
+        return tuple(rule for rule, _ in self._rules)
+
+    def rule_for(self, path: bytes) -> Rule:
+        """The rule for the file at `path`: relative to the mount's root, b"a/b/c", any bytes but NUL."""
+        return self._cached(path)
+
+    def _find(self, path: bytes) -> Rule:
+        # The library's regular expressions stop at a newline, and no pattern can contain one.
+        path = path.replace(b"\n", b"\x01")
+        name = path[path.rfind(b"/") + 1 :]
+        for rule, pattern in reversed(self._rules):
+            if pattern.match_file(name if rule.name_only else path) is not None:
+                return rule
+        return DEFAULT
+
+
+def _compile(rule: Rule) -> GitIgnoreSpecPattern:
+    if rule.name_only and "/" in rule.pattern:
+        raise ValueError(f"pattern {rule.pattern!r} is for names only, and has a slash")
+    pattern = GitIgnoreSpecPattern(rule.pattern.encode("utf-8", "surrogateescape"))
+    if pattern.include is None:
+        raise ValueError(f"pattern {rule.pattern!r} matches nothing")
+    if not pattern.include:
+        raise ValueError(f"pattern {rule.pattern!r} is negated: give a later rule with mode protect instead")
+    return pattern

@@ -1,0 +1,106 @@
+"""Mounts a backing directory and serves it until it is unmounted."""
+
+from __future__ import annotations
+
+import logging
+import os
+import resource
+import signal
+from collections.abc import Callable
+
+import pyfuse3
+import trio
+
+from lockfs.core.errors import LockfsError
+from lockfs.fuse.control import Control
+from lockfs.fuse.operations import Operations
+from lockfs.runtime.filesystem import Filesystem
+from lockfs.runtime.nodes import Node
+from lockfs.runtime.settings import Settings
+from lockfs.runtime.stats import Stats
+from lockfs.store.layout import Layout, open_layout
+
+log = logging.getLogger("lockfs")
+
+_MAX_TASKS = 100_000
+"""Every waiting request has a task; with too few, nobody would read the holder's release (fuse-facts)."""
+_MIN_TASKS = 8
+
+
+class PyfuseKernel:
+    """Tells the kernel what it may not keep. Inodes that it does not know are none of its business."""
+
+    def forget_attributes(self, node: Node) -> None:
+        """See `Kernel`. Only marks the attributes, takes no lock that a request could hold."""
+        if node.nlookup > 0:
+            try:
+                pyfuse3.invalidate_inode(pyfuse3.InodeT(node.nodeid), attr_only=True)
+            except OSError:
+                pass
+
+    async def forget_content(self, node: Node) -> None:
+        """See `Kernel`. May wait for pages that are just being read, hence the thread."""
+        try:
+            await trio.to_thread.run_sync(pyfuse3.invalidate_inode, pyfuse3.InodeT(node.nodeid))
+        except OSError:
+            pass
+
+
+def serve(settings: Settings, on_ready: Callable[[], None]) -> None:
+    """Mount and serve until unmounted, SIGTERM or SIGINT (graceful, N7). Calls `on_ready` when the kernel's INIT is
+    answered. Raises `LockfsError` (one clear line) when it cannot mount."""
+    _raise_descriptor_limit()
+    os.umask(0)
+    layout = open_layout(os.fspath(settings.source), os.fspath(settings.mountpoint))
+    trio.run(_serve, settings, layout, on_ready)
+
+
+def _raise_descriptor_limit() -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _options(settings: Settings) -> set[str]:
+    source = os.fsencode(settings.source).decode("ascii", "backslashreplace")
+    escaped = source.replace("\\", "\\\\").replace(",", "\\,")
+    options = {f"fsname={escaped}", "subtype=lockfs", "default_permissions"}
+    if settings.allow_other:
+        options.add("allow_other")
+    return options | set(settings.fuse_options)
+
+
+def _mount(operations: Operations, settings: Settings, layout: Layout) -> None:
+    try:
+        pyfuse3.init(operations, os.fspath(settings.mountpoint), _options(settings))
+    except (RuntimeError, UnicodeEncodeError) as error:
+        layout.close()
+        raise LockfsError(
+            f"cannot mount on {settings.mountpoint} ({error}); check the -o options, /dev/fuse and your permissions"
+        ) from error
+
+
+async def _serve(settings: Settings, layout: Layout, on_ready: Callable[[], None]) -> None:
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    filesystem = Filesystem(settings, layout, PyfuseKernel(), max_dir_fds=soft // 2)
+    _mount(Operations(filesystem, Control(Stats(filesystem)), on_ready), settings, layout)
+    log.info("mounted source=%s mountpoint=%s pid=%d", settings.source, settings.mountpoint, os.getpid())
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(filesystem.state.waiting.watch_signals)
+            nursery.start_soon(filesystem.opener.intents.expire)
+            nursery.start_soon(_stop_on_signal, filesystem)
+            await pyfuse3.main(min_tasks=_MIN_TASKS, max_tasks=_MAX_TASKS)
+            nursery.cancel_scope.cancel()
+    finally:
+        pyfuse3.close(unmount=True)
+        filesystem.close()
+        log.info("unmounted mountpoint=%s", settings.mountpoint)
+
+
+async def _stop_on_signal(filesystem: Filesystem) -> None:
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async for number in signals:
+            log.info("stopping signal=%s", signal.Signals(number).name)
+            await filesystem.stop()
+            pyfuse3.terminate()
+            return

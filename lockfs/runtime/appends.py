@@ -1,0 +1,261 @@
+"""Appenders: whole records in order, and always into the version that stands (A1-A4, A6).
+
+All append handles of an entry share an inode of their own, the twin. The readers' inode then never hears from the
+kernel of sizes that include a held tail (A4), and flock(2) between appenders works (D2).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+import trio
+
+from lockfs.core.ids import HandleId
+from lockfs.core.records import RecordAssembler
+from lockfs.runtime.events import log, shown
+from lockfs.runtime.handles import AppendHandle
+from lockfs.runtime.mountstate import MountState
+from lockfs.runtime.nodes import Node
+from lockfs.runtime.processes import Caller, command, has_children, killed_by
+from lockfs.runtime.sessions import Sessions
+from lockfs.runtime.slots import Slot
+from lockfs.runtime.statuses import with_fields
+from lockfs.store.journal import Writer
+from lockfs.store.orphans import Note
+from lockfs.store.staging import append_all
+
+
+class Twin:
+    """The appenders' inode of one entry. `slot` None: the entry was removed, the appenders keep the old file."""
+
+    __slots__ = ("fd", "handles", "node", "slot", "target")
+
+    def __init__(self, slot: Slot, node: Node) -> None:
+        self.slot: Slot | None = slot
+        self.node = node
+        self.fd = -1
+        """The version that stands, opened for appending; -1 before the first open."""
+        self.target: Node | None = None
+        """The readers' node, if the kernel knows it."""
+        self.handles: set[AppendHandle] = set()
+
+    def follow(self, fd: int, target: Node) -> None:
+        """A session committed a new version, open as `fd`: append to that one from now on (A6)."""
+        if self.fd < 0:
+            return
+        new_fd = os.open(f"/proc/self/fd/{fd}", os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
+        os.close(self.fd)
+        self.fd = new_fd
+        if self.handles:
+            target.growing = True
+
+    def close(self) -> None:
+        """Close the file."""
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+
+class Appends:
+    """Opens, writes and ends append handles."""
+
+    def __init__(self, state: MountState, sessions: Sessions) -> None:
+        self._state = state
+        self._sessions = sessions
+        self.open_handles = 0
+
+    def twin_of(self, slot: Slot) -> Twin:
+        """The twin of an entry, made if need be."""
+        if slot.twin is None:
+            node = self._state.nodes.unlisted()
+            slot.twin = node.twin = Twin(slot, node)
+        return slot.twin
+
+    def drop_if_unused(self, twin: Twin) -> None:
+        """Forget a twin that neither the kernel nor a handle refers to."""
+        if twin.handles or twin.node.nlookup > 0 or twin.node.pins > 0 or twin.node.handles:
+            return
+        twin.close()
+        twin.node.twin = None
+        self.detach(twin)
+        self._state.nodes.drop_if_unused(twin.node)
+
+    def detach(self, twin: Twin) -> None:
+        """The entry leads to another file now, or to none."""
+        slot, twin.slot = twin.slot, None
+        if slot is not None and slot.twin is twin:
+            slot.twin = None
+            self._state.slots.drop_if_idle(slot)
+
+    def open_file(self, twin: Twin, create_mode: int | None, uid: int, gid: int) -> None:
+        """Open the version that stands; make an empty one if there is none and `create_mode` is given.
+
+        Raises OSError (ENOENT ...).
+        """
+        if twin.fd >= 0:
+            return
+        slot = twin.slot
+        if slot is None:
+            raise OSError(errno.ESTALE, "the file was removed")
+        parent_fd = self._state.nodes.dir_fd(slot.parent)
+        flags = os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+        try:
+            twin.fd = os.open(slot.name, flags, dir_fd=parent_fd)
+        except PermissionError:  # not root, and a file that its owner may write but not read
+            twin.fd = os.open(slot.name, flags & ~os.O_RDWR | os.O_WRONLY, dir_fd=parent_fd)
+        except FileNotFoundError:
+            if create_mode is None:
+                raise
+            twin.fd = os.open(slot.name, flags | os.O_CREAT | os.O_EXCL, create_mode & 0o7777, dir_fd=parent_fd)
+            self._state.give_ownership(twin.fd, slot.parent, uid, gid)
+            self._state.kernel.forget_attributes(slot.parent)
+
+    def attach(self, twin: Twin, caller: Caller, tid: int) -> AppendHandle:
+        """A new append handle."""
+        handle = AppendHandle(twin, caller, tid, self._state.settings.record_limit)
+        twin.handles.add(handle)
+        self.open_handles += 1
+        status = os.fstat(twin.fd)
+        target = self._state.nodes.find((status.st_dev, status.st_ino))
+        if target is not None and not target.growing:
+            target.growing = True
+            self._state.kernel.forget_attributes(target)
+        return handle
+
+    async def write(self, handle: AppendHandle, data: bytes) -> None:
+        """Take what a program wrote; whole records reach the file before this returns (A2, A4).
+
+        Raises OSError, and then nothing of `data` was taken.
+        """
+        feed = handle.records.feed(data)
+        if feed.overflow:
+            log.info("record longer than the limit path=%s", shown(self.path(handle)))
+        if not feed.out:
+            return
+        try:
+            await self._put(handle, feed.out)
+        except BaseException:
+            held_before = (feed.out + handle.records.tail)[: -len(data)]
+            handle.records = RecordAssembler(self._state.settings.record_limit)
+            handle.records.feed(held_before)
+            raise
+        counters = self._state.counters
+        counters.records += feed.records
+        counters.appended_bytes += len(feed.out)
+
+    def path(self, handle: AppendHandle) -> bytes:
+        """The path for people."""
+        slot = handle.twin.slot
+        return slot.path() if slot is not None else b"(removed)"
+
+    async def end_record(self, handle: AppendHandle) -> None:
+        """fsync and close end a record: what is held goes out as it is (A3)."""
+        tail = handle.records.tail
+        if not tail:
+            return
+        await self._put(handle, tail)
+        handle.records.end()
+        self._state.counters.records += 1
+        self._state.counters.appended_bytes += len(tail)
+
+    async def _put(self, handle: AppendHandle, data: bytes) -> None:
+        state = self._state
+        slot = handle.twin.slot
+        lineage = handle.caller.lineage
+        turn: HandleId | None = None
+        if slot is not None and state.arbiter.blocks_append(slot.key, lineage):
+            turn = state.new_handle_id()
+            await state.acquire_to_append(slot, turn, handle.caller, handle.tid)
+            slot = handle.twin.slot
+        try:
+            session = slot.session if slot is not None else None
+            if session is not None and self._sessions.is_family(session, lineage):
+                await self._sessions.make_copy(session)
+                await self._sessions.write(session, os.fstat(session.staged.fd).st_size, data)
+            else:
+                append_all(handle.twin.fd, data)
+        finally:
+            if turn is not None:
+                state.waiting.release(turn)
+
+    def held_by(self, twin: Twin, tid: int) -> int:
+        """How many bytes of tails a process has in its handles: its own view of the size includes them (W4)."""
+        if not any(handle.records.tail for handle in twin.handles):
+            return 0
+        writer = self._state.processes.caller(tid).writer
+        return sum(len(h.records.tail) for h in twin.handles if h.caller.writer == writer)
+
+    def read(self, handle: AppendHandle, offset: int, size: int) -> bytes:
+        """pread(2) that sees the handle's own tail behind the file's end (W4)."""
+        data = os.pread(handle.twin.fd, size, offset)
+        tail = handle.records.tail
+        if tail and len(data) < size:
+            end = os.fstat(handle.twin.fd).st_size
+            start = max(offset + len(data) - end, 0)
+            data += tail[start : start + size - len(data)]
+        return data
+
+    def status(self, twin: Twin, tid: int) -> os.stat_result:
+        """fstat(2) as this process sees it. Raises OSError(ESTALE) before the first open."""
+        slot = twin.slot
+        if slot is not None and slot.session is not None:
+            lineage = self._state.processes.caller(tid).lineage
+            if self._sessions.is_family(slot.session, lineage):
+                return slot.session.status()
+        if twin.fd < 0:
+            if slot is None:
+                raise OSError(errno.ESTALE, "the file was removed")
+            return os.stat(slot.name, dir_fd=self._state.nodes.dir_fd(slot.parent), follow_symlinks=False)
+        status = os.fstat(twin.fd)
+        held = self.held_by(twin, tid)
+        return with_fields(status, {stat.ST_SIZE: status.st_size + held} if held else {})
+
+    async def flush(self, handle: AppendHandle) -> None:
+        """A close(2) of one descriptor. A killed appender's tail is kept aside (A5); else the record ends here,
+        unless a child may share the descriptor and be in the middle of it: then it ends with the last close."""
+        if not handle.records.tail:
+            return
+        writer = handle.caller.writer
+        killed = killed_by(writer)
+        if killed:
+            note = Note(
+                Writer(os.fsdecode(self.path(handle)), writer.pid, command(writer.pid)),
+                f"the appender was killed by signal {killed} in the middle of a record",
+            )
+            self._state.orphans.keep_bytes(handle.records.end(), note)
+            self._state.counters.orphans += 1
+            log.warning("record tail kept aside path=%s writer=%d", shown(self.path(handle)), writer.pid)
+        elif not has_children(writer):
+            await self.end_record(handle)
+
+    async def sync(self, handle: AppendHandle) -> None:
+        """fsync(2): ends the record, then waits for the disk in a thread."""
+        await self.end_record(handle)
+        fd = os.dup(handle.twin.fd)
+        try:
+            await self._state.in_thread(os.fsync, fd)
+        finally:
+            os.close(fd)
+
+    async def release(self, handle: AppendHandle) -> None:
+        """The last close of a handle."""
+        try:
+            await self.end_record(handle)
+        except (OSError, trio.Cancelled):
+            writer = handle.caller.writer
+            note = Note(
+                Writer(os.fsdecode(self.path(handle)), writer.pid, command(writer.pid)),
+                "the unfinished last record could not be written",
+            )
+            self._state.orphans.keep_bytes(handle.records.end(), note)
+            self._state.counters.orphans += 1
+            log.exception("record tail kept aside path=%s", shown(self.path(handle)))
+        finally:
+            twin = handle.twin
+            twin.handles.discard(handle)
+            self.open_handles -= 1
+            self.drop_if_unused(twin)
+
+

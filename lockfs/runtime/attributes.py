@@ -1,0 +1,248 @@
+"""stat(2), chmod(2), chown(2), utimensat(2), truncate(2), on whatever kind of node (W5, Q7)."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from dataclasses import dataclass
+from typing import NoReturn
+
+from lockfs.core.arbiter import Kind
+from lockfs.core.policy import Mode
+from lockfs.core.session import State
+from lockfs.runtime.appends import Appends, Twin
+from lockfs.runtime.handles import AppendHandle, FileHandle, PlainHandle, SessionHandle
+from lockfs.runtime.intents import Intent
+from lockfs.runtime.mountstate import MountState
+from lockfs.runtime.nodes import Node
+from lockfs.runtime.opening import Opener, Request
+from lockfs.runtime.processes import Caller
+from lockfs.runtime.sessions import Session, SessionKind, Sessions
+from lockfs.runtime.slots import Slot
+from lockfs.runtime.statuses import with_fields
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What setattr is to change; None: leave it. Times in nanoseconds, size in bytes."""
+
+    size: int | None = None
+    mode: int | None = None
+    uid: int | None = None
+    gid: int | None = None
+    atime_ns: int | None = None
+    mtime_ns: int | None = None
+
+
+class Attributes:
+    """Reads and changes attributes. All raise OSError."""
+
+    def __init__(self, state: MountState, sessions: Sessions, appends: Appends, opener: Opener) -> None:
+        self._state = state
+        self._sessions = sessions
+        self._appends = appends
+        self._opener = opener
+
+    def status(self, node: Node, tid: int) -> os.stat_result:
+        """What this thread sees of a node."""
+        if node.twin is not None:
+            return self._appends.status(node.twin, tid)
+        session = node.session
+        if session is None:
+            return self._state.nodes.status(node)
+        if session.state is State.PREPARED:
+            return self._prepared_status(session)
+        return session.status()
+
+    def _prepared_status(self, session: Session) -> os.stat_result:
+        """A session that has no pen yet looks like the version that stands."""
+        slot = session.slot
+        try:
+            status = os.stat(slot.name, dir_fd=self._state.nodes.dir_fd(slot.parent), follow_symlinks=False)
+            return with_fields(status, {stat.ST_INO: session.staged.ino})
+        except FileNotFoundError:
+            return new_file_status(session.new_mode, session.new_uid, session.new_gid, session.staged.ino)
+
+    # --- changing --------------------------------------------------------------------------------------------------
+
+    async def change(self, node: Node, changes: Changes, handle: FileHandle | None, request: Request) -> None:
+        """setattr: the size first, since it may have to wait."""
+        if changes.size is not None:
+            await self._resize(node, changes.size, handle, request)
+        rest = (changes.mode, changes.uid, changes.gid, changes.atime_ns, changes.mtime_ns)
+        if all(value is None for value in rest):
+            return
+        for path in self._targets(node):
+            _apply(path, changes)
+
+    def _targets(self, node: Node) -> list[str | tuple[int, bytes]]:
+        """All versions that a change of attributes reaches: the committed one and the one being written (W5)."""
+        session = node.session
+        if node.twin is not None:
+            return [f"/proc/self/fd/{node.twin.fd}"] if node.twin.fd >= 0 else []
+        if session is None:
+            return self._committed_targets(node)
+        targets: list[str | tuple[int, bytes]] = []
+        if session.state is State.OPEN and not session.is_new:
+            committed = self._state.nodes.find(session.base_id) if session.base_id else None
+            if committed is not None:
+                targets += self._committed_targets(committed)[:1]
+            elif session.base_fd >= 0:
+                targets.append(f"/proc/self/fd/{session.base_fd}")
+            else:
+                targets.append((self._state.nodes.dir_fd(session.slot.parent), session.slot.name))
+        targets.append(f"/proc/self/fd/{session.staged.fd}")
+        return targets
+
+    def _committed_targets(self, node: Node) -> list[str | tuple[int, bytes]]:
+        targets: list[str | tuple[int, bytes]] = []
+        if node.fd >= 0:
+            targets.append(f"/proc/self/fd/{node.fd}")
+        else:
+            try:
+                targets.append(self._state.nodes.entry(node))
+            except OSError:
+                for handle in node.handles:
+                    targets.append(f"/proc/self/fd/{handle.fd}")
+                    break
+                else:
+                    raise
+        for parent, name in node.names():
+            slot = self._state.slots.get(parent, name)
+            if slot is not None and slot.session is not None:
+                targets.append(f"/proc/self/fd/{slot.session.staged.fd}")
+        return targets
+
+    # --- size ------------------------------------------------------------------------------------------------------
+
+    async def _resize(self, node: Node, size: int, handle: FileHandle | None, request: Request) -> None:
+        intent = self._opener.intents.take(request.tid) if self._opener.intents else None
+        try:
+            session = handle.session if isinstance(handle, SessionHandle) else node.session
+            if isinstance(handle, PlainHandle):
+                os.ftruncate(handle.fd, size)
+            elif isinstance(handle, AppendHandle):
+                await self._appends.end_record(handle)
+                await self._resize_twin(handle.twin, size, request)
+            elif session is not None and session.state is not State.PREPARED:
+                await self._sessions.resize(session, size)
+            elif session is not None and intent is not None and intent.given is node:
+                await self._truncate_in_session(session, size, request)
+            elif session is not None or node.twin is not None:
+                raise OSError(errno.ESTALE, "somebody else's inode")
+            else:
+                await self._resize_committed(node, size, request, intent)
+        finally:
+            if intent is not None:
+                self._opener.finish(intent)
+
+    async def _resize_committed(self, node: Node, size: int, request: Request, intent: Intent | None) -> None:
+        self._state.refuse_when_stopping()
+        mode = self._opener.mode_of(node, 0 if size else os.O_TRUNC)
+        if mode is Mode.PROTECT and intent is None and request.tid > 0:
+            self._send_round(node, request)
+        if mode is Mode.SHARED or node.parent is None:
+            self._truncate_in_place(node, size)
+            return
+        # Live, or no second walk is possible: the kernel holds this inode's lock, so wait only briefly (Q7).
+        slot = self._state.slots.obtain(node.parent, node.name)
+        with_pen = self._state.new_handle_id()
+        caller = self._state.processes.caller(request.tid)
+        self._state.slots.in_use(slot)
+        try:
+            await self._state.acquire_briefly(slot, with_pen, Kind.PEN, caller, request.tid)
+            try:
+                self._truncate_in_place(node, size)
+            finally:
+                self._state.waiting.release(with_pen)
+        finally:
+            self._state.slots.done(slot)
+
+    def _send_round(self, node: Node, request: Request) -> NoReturn:
+        self._opener.send_round(Intent(request.tid, node, frozenset(node.names()), append=False))
+
+    def _truncate_in_place(self, node: Node, size: int) -> None:
+        fd = self._state.nodes.open_file(node, os.O_WRONLY | os.O_NONBLOCK)
+        try:
+            os.ftruncate(fd, size)
+        finally:
+            os.close(fd)
+
+    async def _truncate_in_session(self, session: Session, size: int, request: Request) -> None:
+        """truncate(2): a session of one step, on a private inode, where waiting blocks nobody."""
+        state = self._state
+        caller = state.processes.caller(request.tid)
+        pen = state.new_handle_id()
+        granted = await state.acquire(session.slot, pen, Kind.PEN, caller, request.tid)
+        try:
+            if granted.joined and session.slot.session is not None:
+                await self._sessions.resize(session.slot.session, size)
+                return
+            await self._truncate_with_pen(session, size, caller)
+        finally:
+            state.waiting.release(pen)
+
+    async def _truncate_with_pen(self, session: Session, size: int, caller: Caller) -> None:
+        slot = session.slot
+        base = os.stat(slot.name, dir_fd=self._state.nodes.dir_fd(slot.parent), follow_symlinks=False)
+        self._sessions.begin(session, SessionKind.TRUNCATE, base, caller)
+        try:
+            await self._sessions.resize(session, size)
+            await self._sessions.sync_before_commit(session)
+        finally:
+            self._sessions.end_without_handles(session)
+        if session.failed:
+            raise OSError(session.failed, "the file was not truncated")
+
+    async def _resize_twin(self, twin: Twin, size: int, request: Request) -> None:
+        """ftruncate(2) by an appender. Its inode is shared by all appenders and locked: a brief wait."""
+        slot: Slot | None = twin.slot
+        if slot is None:
+            os.ftruncate(twin.fd, size)
+            return
+        state = self._state
+        caller = state.processes.caller(request.tid)
+        pen = state.new_handle_id()
+        granted = await state.acquire_briefly(slot, pen, Kind.PEN, caller, request.tid)
+        try:
+            if granted.joined and slot.session is not None:
+                await self._sessions.resize(slot.session, size)
+            elif self._opener.mode_at(slot) is Mode.PROTECT:
+                session = self._sessions.prepare(slot, caller.writer)
+                try:
+                    await self._truncate_with_pen(session, size, caller)
+                finally:
+                    if session.state is State.PREPARED:
+                        self._sessions.give_up(session)
+            else:
+                os.ftruncate(twin.fd, size)
+        finally:
+            state.waiting.release(pen)
+
+
+def new_file_status(mode: int, uid: int, gid: int, ino: int) -> os.stat_result:
+    """The attributes of a file that is about to be made."""
+    return os.stat_result((stat.S_IFREG | mode & 0o7777, ino, 0, 1, uid, gid, 0, 0, 0, 0))
+
+
+def _apply(target: str | tuple[int, bytes], changes: Changes) -> None:
+    """Change one version: owner before mode, because chown(2) clears setuid bits."""
+    if isinstance(target, tuple):
+        directory, name = target
+        path: str | bytes = name
+        where = {"dir_fd": directory}
+        links = False
+    else:
+        path, where, links = target, {}, True
+    if changes.uid is not None or changes.gid is not None:
+        uid = -1 if changes.uid is None else changes.uid
+        gid = -1 if changes.gid is None else changes.gid
+        os.chown(path, uid, gid, follow_symlinks=links, **where)
+    if changes.mode is not None:
+        os.chmod(path, changes.mode & 0o7777, **where)  # the kernel never asks it of a symbolic link
+    if changes.atime_ns is not None or changes.mtime_ns is not None:
+        status = os.stat(path, follow_symlinks=links, **where)
+        atime = status.st_atime_ns if changes.atime_ns is None else changes.atime_ns
+        mtime = status.st_mtime_ns if changes.mtime_ns is None else changes.mtime_ns
+        os.utime(path, ns=(atime, mtime), follow_symlinks=links, **where)

@@ -1,0 +1,134 @@
+"""One mount's parts, wired together; what the FUSE layer talks to."""
+
+from __future__ import annotations
+
+import os
+
+import trio
+
+from lockfs.core.ids import HandleId
+from lockfs.runtime.appends import Appends
+from lockfs.runtime.attributes import Attributes
+from lockfs.runtime.directories import Directories
+from lockfs.runtime.events import log
+from lockfs.runtime.handles import AppendHandle, FileHandle, PlainHandle, SessionHandle
+from lockfs.runtime.mountstate import Kernel, MountState
+from lockfs.runtime.namespace import Namespace
+from lockfs.runtime.nodes import Node
+from lockfs.runtime.opening import Opener
+from lockfs.runtime.reading import Reader
+from lockfs.runtime.sessions import Sessions
+from lockfs.runtime.settings import Settings
+from lockfs.store.layout import Layout
+from lockfs.store.staging import write_all
+
+_STOP_POLL_S = 0.05
+
+
+class Filesystem:
+    """The runtime of one mount. Make it inside trio's loop."""
+
+    def __init__(self, settings: Settings, layout: Layout, kernel: Kernel, max_dir_fds: int) -> None:
+        self.state = MountState(settings, layout, kernel, max_dir_fds)
+        self.sessions = Sessions(self.state)
+        self.appends = Appends(self.state, self.sessions)
+        self.opener = Opener(self.state, self.sessions, self.appends)
+        self.names = Namespace(self.state, self.sessions, self.appends)
+        self.attributes = Attributes(self.state, self.sessions, self.appends, self.opener)
+        self.directories = Directories(self.state, self.sessions)
+        self._reader = Reader(self.state)
+        self._sweep()
+
+    def _sweep(self) -> None:
+        """Keep what a crashed daemon left (N3)."""
+        state = self.state
+        kept = state.orphans.sweep(state.journal.recorded())
+        state.journal.clear()
+        if kept:
+            state.counters.orphans += len(kept)
+            log.warning("staged files of a crashed daemon moved to the orphans count=%d ids=%s", len(kept), kept)
+
+    # --- open files ------------------------------------------------------------------------------------------------
+
+    async def read(self, handle: FileHandle, offset: int, size: int) -> bytes | bytearray | memoryview:
+        """pread(2)."""
+        if isinstance(handle, AppendHandle):
+            return self.appends.read(handle, offset, size)
+        return await self._reader.read(handle.fd, offset, size)
+
+    async def write(self, handle: FileHandle, offset: int, data: bytes) -> int:
+        """pwrite(2), or a record's append."""
+        if isinstance(handle, SessionHandle):
+            await self.sessions.write(handle.session, offset, data)
+        elif isinstance(handle, AppendHandle):
+            await self.appends.write(handle, data)
+        else:
+            write_all(handle.fd, data, offset)
+        return len(data)
+
+    async def flush(self, handle: FileHandle) -> None:
+        """One close(2) of a descriptor."""
+        if isinstance(handle, SessionHandle):
+            await self.sessions.flush(handle)
+        elif isinstance(handle, AppendHandle):
+            await self.appends.flush(handle)
+
+    async def sync(self, handle: FileHandle) -> None:
+        """fsync(2)."""
+        if isinstance(handle, SessionHandle):
+            await self.sessions.sync(handle.session)
+        elif isinstance(handle, AppendHandle):
+            await self.appends.sync(handle)
+        else:
+            await self.state.in_thread(os.fsync, handle.fd)
+
+    async def release(self, handle: FileHandle) -> None:
+        """The last close. A commit happens before the first await (W3)."""
+        if isinstance(handle, SessionHandle):
+            await self.sessions.release(handle)
+        elif isinstance(handle, AppendHandle):
+            await self.appends.release(handle)
+        elif isinstance(handle, PlainHandle):
+            self._release_plain(handle)
+
+    def _release_plain(self, handle: PlainHandle) -> None:
+        handle.node.handles.discard(handle)
+        os.close(handle.fd)
+        pen: HandleId | None = handle.pen
+        if pen is not None:
+            self.state.waiting.release(pen)
+        if handle.slot is not None:
+            self.state.slots.done(handle.slot)
+        self.forget(handle.node, 0)
+
+    def forget(self, node: Node, count: int) -> None:
+        """The kernel dropped references to a node."""
+        node.nlookup -= count
+        if node.twin is not None:
+            self.appends.drop_if_unused(node.twin)
+        else:
+            self.state.nodes.drop_if_unused(node)
+
+    # --- the end ---------------------------------------------------------------------------------------------------
+
+    async def stop(self) -> None:
+        """Graceful (N7): no new writers, a grace period for open sessions; what is left goes to the orphans."""
+        self.state.stopping = True
+        self.state.waiting.dismiss_all()
+        with trio.move_on_after(self.state.settings.grace_s):
+            while self.sessions.open:
+                await trio.sleep(_STOP_POLL_S)
+        self.abort_sessions()
+
+    def abort_sessions(self) -> None:
+        """Whatever is not committed goes to the orphans."""
+        for session in list(self.sessions.open):
+            self.sessions.abort(session, "the mount was stopped")
+
+    def close(self) -> None:
+        """Give everything back."""
+        self.abort_sessions()
+        self.state.staging.close()
+        self.state.nodes.close()
+        self.state.journal.close()
+        self.state.layout.close()

@@ -1,0 +1,73 @@
+"""Opens that were sent round once more, to get an inode of their own (fuse-facts, "The private inode").
+
+An open for writing is answered with ESTALE. The kernel then walks the path again, as the same thread; the lookup of
+the last name is answered with the private inode, and the second open comes for that. A thread can do nothing else in
+between, so what is remembered is remembered for the thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import trio
+
+from lockfs.runtime.nodes import Node
+
+_EXPIRY_S = 5.0
+
+
+@dataclass(slots=True)
+class Intent:
+    """What a thread is about to open (or truncate)."""
+
+    tid: int
+    node: Node | None
+    """The committed node that the first open came for; None: a file that is to be created."""
+    names: frozenset[tuple[Node, bytes]]
+    """Where it may be found."""
+    append: bool
+    create_mode: int | None = None
+    uid: int = 0
+    gid: int = 0
+    given: Node | None = None
+    """The private node that the lookup was answered with; pinned."""
+    expires_s: float = field(default_factory=lambda: trio.current_time() + _EXPIRY_S)
+
+
+class Intents:
+    """The intents of all threads. `dropped` is called for one whose second open did not come."""
+
+    def __init__(self, dropped: Callable[[Intent], None]) -> None:
+        self._by_thread: dict[int, Intent] = {}
+        self._dropped = dropped
+
+    def __bool__(self) -> bool:
+        return bool(self._by_thread)
+
+    def remember(self, intent: Intent) -> None:
+        """The thread's open was answered with ESTALE."""
+        self.discard(intent.tid)
+        self._by_thread[intent.tid] = intent
+
+    def of(self, tid: int) -> Intent | None:
+        """What the thread is about to do, if anything."""
+        return self._by_thread.get(tid)
+
+    def take(self, tid: int) -> Intent | None:
+        """The thread's next request is here; the caller now owns the intent and its pin."""
+        return self._by_thread.pop(tid, None)
+
+    def discard(self, tid: int) -> None:
+        """The thread does something else."""
+        intent = self._by_thread.pop(tid, None)
+        if intent is not None:
+            self._dropped(intent)
+
+    async def expire(self) -> None:
+        """Drop intents whose thread died in between; runs as long as the mount."""
+        while True:
+            await trio.sleep(1.0)
+            now = trio.current_time()
+            for tid in [tid for tid, intent in self._by_thread.items() if intent.expires_s < now]:
+                self.discard(tid)

@@ -1,0 +1,174 @@
+"""What all parts of a mount share."""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import os
+import stat
+from collections.abc import Callable
+from typing import Protocol, TypeVar
+
+import trio
+
+from lockfs.core.arbiter import Arbiter, Granted, Kind
+from lockfs.core.errors import Conflict, WaitCycle
+from lockfs.core.ids import HandleId, WriterId
+from lockfs.core.policy import Policy
+from lockfs.runtime.events import Counters, log, process_label, shown
+from lockfs.runtime.nodes import Node, NodeTable
+from lockfs.runtime.processes import Caller, Processes
+from lockfs.runtime.settings import Settings
+from lockfs.runtime.slots import Slot, SlotTable
+from lockfs.runtime.waiters import GaveUp, WaitingRoom
+from lockfs.store.journal import Journal
+from lockfs.store.layout import Layout
+from lockfs.store.orphans import Orphans
+from lockfs.store.staging import Staging
+
+T = TypeVar("T")
+
+
+class Kernel(Protocol):
+    """What the mount may tell the kernel."""
+
+    def forget_attributes(self, node: Node) -> None:
+        """The cached attributes of a node are out of date. Never blocks."""
+
+    async def forget_content(self, node: Node) -> None:
+        """The cached pages of a node are out of date."""
+
+
+class MountState:
+    """The tables, the arbiter and the store of one mount."""
+
+    def __init__(self, settings: Settings, layout: Layout, kernel: Kernel, max_dir_fds: int) -> None:
+        self.settings = settings
+        self.layout = layout
+        self.kernel = kernel
+        self.nodes = NodeTable(layout.root_fd, max_dir_fds)
+        self.slots = SlotTable(self.nodes)
+        self.arbiter = Arbiter()
+        self.waiting = WaitingRoom(self.arbiter)
+        self.processes = Processes()
+        self.policy = Policy()
+        self.counters = Counters()
+        self.staging = Staging(layout.staging_fd)
+        self.orphans = Orphans(layout.orphans_fd, layout.staging_fd)
+        self.journal = Journal(layout.hidden_fd)
+        self.stopping = False
+        self.started_s = trio.current_time()
+        self._handle_ids = itertools.count(1)
+        self._threads = trio.CapacityLimiter(40)
+
+    def new_handle_id(self) -> HandleId:
+        """An id for the arbiter."""
+        return HandleId(next(self._handle_ids))
+
+    def refuse_when_stopping(self) -> None:
+        """Raises OSError(EROFS) when the mount is being taken down (N7)."""
+        if self.stopping:
+            raise OSError(errno.EROFS, "lockfs is being unmounted")
+
+    async def acquire(
+        self, slot: Slot, handle: HandleId, kind: Kind, caller: Caller, tid: int, *, nonblocking: bool = False
+    ) -> Granted:
+        """Get the pen (or an append) of a slot, waiting in the queue as the rule says (Q1-Q5).
+
+        Raises OSError: EAGAIN (`nonblocking`), EBUSY (refuse), ETIMEDOUT, EINTR, EDEADLK, EROFS (unmounting).
+        """
+        wait = not nonblocking and (self.settings.on_conflict == "queue")
+        timeout_s = self.settings.queue_timeout_s
+        return await self._acquire(
+            slot, handle, kind, caller, tid, timeout_s, wait, errno.EAGAIN if nonblocking else errno.EBUSY, errno.ETIMEDOUT
+        )
+
+    async def acquire_briefly(self, slot: Slot, handle: HandleId, kind: Kind, caller: Caller, tid: int) -> Granted:
+        """Like `acquire` where the kernel holds locks that the holder may need: waits a moment, then EBUSY (Q7)."""
+        return await self._acquire(
+            slot, handle, kind, caller, tid, self.settings.rename_wait_s, True, errno.EBUSY, errno.EBUSY
+        )
+
+    async def acquire_to_append(self, slot: Slot, handle: HandleId, caller: Caller, tid: int) -> Granted:
+        """Wait for an append write's turn, under `refuse` too: the append was accepted when it was opened (A6)."""
+        return await self._acquire(
+            slot, handle, Kind.APPEND, caller, tid, self.settings.queue_timeout_s, True, errno.EBUSY, errno.ETIMEDOUT
+        )
+
+    async def _acquire(
+        self,
+        slot: Slot,
+        handle: HandleId,
+        kind: Kind,
+        caller: Caller,
+        tid: int,
+        timeout_s: float,
+        wait: bool,
+        refused_errno: int,
+        late_errno: int,
+    ) -> Granted:
+        self.refuse_when_stopping()
+        path = slot.path()
+        try:
+            outcome = self.arbiter.acquire(slot.key, handle, kind, caller.lineage, trio.current_time(), wait=wait)
+        except Conflict as conflict:
+            self.counters.refused(path)
+            self._tell("refused", path, caller, conflict.holder)
+            raise OSError(refused_errno, "somebody else writes this file") from conflict
+        except WaitCycle as cycle:
+            self.counters.deadlocks += 1
+            self._tell("deadlock avoided", path, caller, cycle.holder)
+            raise OSError(errno.EDEADLK, "waiting would never end") from cycle
+        if isinstance(outcome, Granted):
+            return outcome
+        return await self._wait(slot, handle, caller, tid, timeout_s, late_errno)
+
+    async def _wait(
+        self, slot: Slot, handle: HandleId, caller: Caller, tid: int, timeout_s: float, late_errno: int
+    ) -> Granted:
+        path = slot.path()
+        began_s = trio.current_time()
+        self.counters.wait_began(path)
+        self.slots.in_use(slot)
+        try:
+            outcome = await self.waiting.wait(handle, tid, timeout_s)
+        finally:
+            self.counters.wait_ended(path, trio.current_time() - began_s)
+            self.slots.done(slot)
+        if isinstance(outcome, Granted):
+            return outcome
+        hold = self.arbiter.holder(slot.key)
+        holder = hold.owner if hold else None
+        if outcome is GaveUp.TIMED_OUT:
+            self.counters.timeouts += 1
+            self._tell("timed out", path, caller, holder)
+            raise OSError(late_errno, "somebody else still writes this file")
+        if outcome is GaveUp.INTERRUPTED:
+            self.counters.interrupted += 1
+            self._tell("wait interrupted", path, caller, holder)
+            raise OSError(errno.EINTR, "interrupted")
+        if outcome is GaveUp.STOPPING:
+            raise OSError(errno.EROFS, "lockfs is being unmounted")
+        self.counters.deadlocks += 1
+        self._tell("deadlock avoided", path, caller, holder)
+        raise OSError(errno.EDEADLK, "waiting would never end")
+
+    @staticmethod
+    def _tell(what: str, path: bytes, caller: Caller, holder: WriterId | None) -> None:
+        log.info("%s path=%s asked=%s holder=%s", what, shown(path), process_label(caller.writer), process_label(holder))
+
+    def give_ownership(self, fd: int, parent: Node, uid: int, gid: int) -> None:
+        """Make a new file the caller's, and its group the setgid directory's where there is one (W5, mkdir(2))."""
+        directory = os.fstat(self.nodes.dir_fd(parent))
+        if directory.st_mode & stat.S_ISGID:
+            gid = directory.st_gid
+        elif uid == os.geteuid() and gid == os.getegid():
+            return
+        try:
+            os.fchown(fd, uid, gid)
+        except PermissionError:
+            pass  # not root: every file is the mounting user's
+
+    async def in_thread(self, function: Callable[..., T], *args: object) -> T:
+        """Run what may block for long outside the loop, to its end even if the mount goes down."""
+        return await trio.to_thread.run_sync(function, *args, limiter=self._threads)

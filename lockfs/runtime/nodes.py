@@ -1,0 +1,352 @@
+"""The inodes that the kernel knows, and how each is reached in the backing directory.
+
+A node keeps the directory entries by which it was found, not a path: operations go through the parent's descriptor
+and the entry's name, and are checked against the file's identity (device and inode number). Directories have a path
+descriptor (O_PATH), opened when first needed and kept in a bounded cache; files have none, except the unlinked ones.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections import OrderedDict
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lockfs.runtime.appends import Twin
+    from lockfs.runtime.handles import FileHandle
+    from lockfs.runtime.sessions import Session
+
+ROOT_ID = 1
+_FIRST_VIRTUAL_ID = 1 << 62
+_PATH_FLAGS = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+_RESERVED = frozenset({0, ROOT_ID})
+
+FileId = tuple[int, int]
+"""Device and inode number."""
+
+
+class Node:
+    """One inode as the kernel knows it."""
+
+    __slots__ = (
+        "fd",
+        "file_id",
+        "growing",
+        "handles",
+        "is_dir",
+        "more",
+        "name",
+        "nlookup",
+        "nodeid",
+        "parent",
+        "pins",
+        "seen_size",
+        "session",
+        "twin",
+    )
+
+    def __init__(self, nodeid: int, file_id: FileId, is_dir: bool) -> None:
+        self.nodeid = nodeid
+        self.file_id = file_id
+        self.is_dir = is_dir
+        self.nlookup = 0
+        """References that the kernel holds."""
+        self.pins = 0
+        """References that we hold: child nodes, slots."""
+        self.parent: Node | None = None
+        self.name = b""
+        self.more: dict[tuple[Node, bytes], None] | None = None
+        """Further names (hard links)."""
+        self.fd = -1
+        """A path descriptor, or -1."""
+        self.handles: set[FileHandle] = set()
+        """Open handles on the committed file."""
+        self.session: Session | None = None
+        """A session's private inode, until its end."""
+        self.twin: Twin | None = None
+        """An appenders' inode."""
+        self.growing = False
+        """Append handles are open on this file, by way of a twin (A4)."""
+        self.seen_size = -1
+        """The size that the kernel was last told, while growing."""
+
+    def names(self) -> Iterator[tuple[Node, bytes]]:
+        """The entries that lead here, the latest found first."""
+        if self.parent is not None:
+            yield self.parent, self.name
+        if self.more:
+            yield from self.more
+
+    def has_name(self, parent: Node, name: bytes) -> bool:
+        """Whether the entry `name` in `parent` leads here."""
+        return (self.parent is parent and self.name == name) or bool(self.more and (parent, name) in self.more)
+
+    def path(self, name: bytes | None = None) -> bytes:
+        """The path relative to the mount, for rules and for people; of the entry `name` in it if given."""
+        parts = [] if name is None else [name]
+        node: Node | None = self
+        while node is not None and node.parent is not None:
+            parts.append(node.name)
+            node = node.parent
+        return b"/".join(reversed(parts))
+
+
+class NodeTable:
+    """All nodes of a mount, by number and by file."""
+
+    def __init__(self, root_fd: int, max_fds: int) -> None:
+        status = os.fstat(root_fd)
+        self.root_dev = status.st_dev
+        self.root = Node(ROOT_ID, (status.st_dev, status.st_ino), True)
+        self.root.nlookup = 1
+        self.root.fd = os.dup(root_fd)
+        self._by_id: dict[int, Node] = {ROOT_ID: self.root}
+        self._by_file: dict[FileId, Node] = {self.root.file_id: self.root}
+        self._next_virtual = _FIRST_VIRTUAL_ID
+        self._max_fds = max_fds
+        self._fds: OrderedDict[Node, None] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._by_id)
+
+    def get(self, nodeid: int) -> Node:
+        """The node of a number that the kernel uses. Raises OSError(ESTALE)."""
+        node = self._by_id.get(nodeid)
+        if node is None:
+            raise OSError(errno.ESTALE, "unknown inode")
+        return node
+
+    def find(self, file_id: FileId) -> Node | None:
+        """The node of a file, if the kernel knows it."""
+        return self._by_file.get(file_id)
+
+    def _number(self, file_id: FileId) -> int:
+        """The backing inode number where it is free to use, so that st_ino and d_ino agree; else a number of our own."""
+        dev, ino = file_id
+        if dev == self.root_dev and ino not in self._by_id and ino not in _RESERVED and ino < _FIRST_VIRTUAL_ID:
+            return ino
+        return self.virtual_number()
+
+    def virtual_number(self) -> int:
+        """A node number that is no inode number of the backing filesystem."""
+        self._next_virtual += 1
+        return self._next_virtual
+
+    def committed(self, status: os.stat_result, parent: Node, name: bytes) -> Node:
+        """The node of the file that `status` (of the entry `name` in `parent`) describes, made if need be."""
+        file_id = (status.st_dev, status.st_ino)
+        node = self._by_file.get(file_id)
+        is_dir = stat.S_ISDIR(status.st_mode)
+        if node is not None and node.is_dir != is_dir:
+            self._displace(node)  # the number was used again, past the mount
+            node = None
+        if node is None:
+            node = Node(self._number(file_id), file_id, is_dir)
+            self._by_id[node.nodeid] = node
+            self._by_file[file_id] = node
+        if node.parent is not parent or node.name != name:
+            self.add_name(node, parent, name)
+        return node
+
+    def private(self, file_id: FileId) -> Node:
+        """A node for a staged file (or, with a made-up file id, for appenders), not reachable by name."""
+        stale = self._by_file.get(file_id)
+        if stale is not None:
+            self._displace(stale)
+        node = Node(self._number(file_id), file_id, False)
+        self._by_id[node.nodeid] = node
+        self._by_file[file_id] = node
+        return node
+
+    def unlisted(self) -> Node:
+        """A node that stands for no file of its own."""
+        node = Node(self.virtual_number(), (0, 0), False)
+        self._by_id[node.nodeid] = node
+        return node
+
+    def _displace(self, node: Node) -> None:
+        """The file behind `node` is gone and its inode number belongs to another one now."""
+        if self._by_file.get(node.file_id) is node:
+            del self._by_file[node.file_id]
+        for parent, name in list(node.names()):
+            self.drop_name(node, parent, name)
+
+    def add_name(self, node: Node, parent: Node, name: bytes) -> None:
+        """The entry `name` in `parent` leads to `node`."""
+        if node.parent is not None:
+            if node.has_name(parent, name) and node.more is not None:
+                node.more.pop((parent, name), None)
+                parent.pins -= 1
+            if node.is_dir:  # a directory has one name; the old one was changed past the mount
+                self._unpin(node.parent)
+            else:
+                node.more = node.more or {}
+                node.more[(node.parent, node.name)] = None
+        node.parent = parent
+        node.name = name
+        parent.pins += 1
+
+    def drop_name(self, node: Node, parent: Node, name: bytes) -> None:
+        """The entry `name` in `parent` does not lead to `node` any more."""
+        if node.parent is parent and node.name == name:
+            node.parent = None
+            node.name = b""
+            if node.more:
+                (node.parent, node.name), _ = node.more.popitem()
+        elif node.more and (parent, name) in node.more:
+            del node.more[(parent, name)]
+        else:
+            return
+        self._unpin(parent)
+
+    def pin(self, node: Node) -> None:
+        """Keep a node though the kernel may forget it."""
+        node.pins += 1
+
+    def unpin(self, node: Node) -> None:
+        """End a `pin`."""
+        self._unpin(node)
+
+    def _unpin(self, node: Node) -> None:
+        node.pins -= 1
+        self.drop_if_unused(node)
+
+    def drop_if_unused(self, node: Node) -> None:
+        """Remove a node that neither the kernel nor we refer to."""
+        while node.nlookup <= 0 and node.pins <= 0 and not node.handles and node is not self.root:
+            if node.session is not None or node.twin is not None:
+                return
+            if self._by_id.get(node.nodeid) is not node:
+                return
+            del self._by_id[node.nodeid]
+            if self._by_file.get(node.file_id) is node:
+                del self._by_file[node.file_id]
+            self._close_fd(node)
+            parents = [parent for parent, _ in node.names()]
+            node.parent = None
+            node.more = None
+            for parent in parents[1:]:
+                self._unpin(parent)
+            if not parents:
+                return
+            node = parents[0]  # a loop, not a recursion: paths can be deep
+            node.pins -= 1
+
+    def _close_fd(self, node: Node) -> None:
+        if node.fd >= 0:
+            os.close(node.fd)
+            node.fd = -1
+        self._fds.pop(node, None)
+
+    def dir_fd(self, node: Node) -> int:
+        """A path descriptor of a directory, valid until the next call. Raises OSError(ESTALE) if it was replaced."""
+        if node.fd >= 0:
+            if node in self._fds:
+                self._fds.move_to_end(node)
+            return node.fd
+        chain = [node]
+        while chain[-1].fd < 0:
+            parent = chain[-1].parent
+            if parent is None:
+                raise OSError(errno.ESTALE, "directory without a name")
+            chain.append(parent)
+        chain.pop()
+        for directory in reversed(chain):
+            assert directory.parent is not None
+            self._keep_fd(directory, _open_checked(directory.parent.fd, directory.name, directory.file_id))
+        return node.fd
+
+    def _keep_fd(self, node: Node, fd: int) -> None:
+        node.fd = fd
+        self._fds[node] = None
+        if len(self._fds) > self._max_fds:
+            oldest = next(iter(self._fds))
+            if oldest is not node and oldest is not node.parent:
+                self._close_fd(oldest)
+
+    def hold(self, node: Node) -> None:
+        """Open a path descriptor that stays until the kernel forgets the node: its last name is about to go."""
+        if node.fd >= 0:
+            self._fds.pop(node, None)
+            return
+        for parent, name in node.names():
+            try:
+                node.fd = _open_checked(self.dir_fd(parent), name, node.file_id)
+            except OSError:
+                continue
+            return
+
+    def status(self, node: Node) -> os.stat_result:
+        """fstat(2) of a committed node, by whatever leads to it. Raises OSError(ESTALE)."""
+        if node.fd >= 0:
+            return os.fstat(node.fd)
+        for handle in node.handles:
+            return os.fstat(handle.fd)
+        for parent, name in list(node.names()):
+            try:
+                status = os.stat(name, dir_fd=self.dir_fd(parent), follow_symlinks=False)
+            except FileNotFoundError:
+                status = None
+            if status is not None and (status.st_dev, status.st_ino) == node.file_id:
+                return status
+        raise OSError(errno.ESTALE, "the file was replaced")
+
+    def entry(self, node: Node) -> tuple[int, bytes]:
+        """Parent descriptor and name of a committed node, checked. Raises OSError(ESTALE)."""
+        for parent, name in list(node.names()):
+            parent_fd = self.dir_fd(parent)
+            try:
+                status = os.stat(name, dir_fd=parent_fd, follow_symlinks=False)
+            except FileNotFoundError:
+                continue
+            if (status.st_dev, status.st_ino) == node.file_id:
+                return parent_fd, name
+        raise OSError(errno.ESTALE, "the file was replaced")
+
+    def path_fd(self, node: Node) -> int:
+        """A new path descriptor of a node; the caller closes it. Raises OSError(ESTALE)."""
+        if node.fd >= 0:
+            return os.dup(node.fd)
+        for parent, name in list(node.names()):
+            try:
+                return _open_checked(self.dir_fd(parent), name, node.file_id)
+            except OSError as error:
+                if error.errno not in (errno.ESTALE, errno.ENOENT):
+                    raise
+        for handle in node.handles:
+            return os.dup(handle.fd)
+        raise OSError(errno.ESTALE, "the file was replaced")
+
+    def open_file(self, node: Node, flags: int) -> int:
+        """Open a committed file. Raises OSError(ESTALE) if the entry leads to another file now."""
+        if node.fd < 0 and node.parent is not None:
+            try:
+                fd = os.open(node.name, flags | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.dir_fd(node.parent))
+            except FileNotFoundError:  # removed past the mount: the kernel shall look again
+                raise OSError(errno.ESTALE, "the file was removed") from None
+            status = os.fstat(fd)
+            if (status.st_dev, status.st_ino) == node.file_id:
+                return fd
+            os.close(fd)
+        path_fd = self.path_fd(node)
+        try:
+            return os.open(f"/proc/self/fd/{path_fd}", flags | os.O_CLOEXEC)
+        finally:
+            os.close(path_fd)
+
+    def close(self) -> None:
+        """Close all descriptors."""
+        for node in list(self._by_id.values()):
+            self._close_fd(node)
+
+
+def _open_checked(parent_fd: int, name: bytes, file_id: FileId) -> int:
+    fd = os.open(name, _PATH_FLAGS, dir_fd=parent_fd)
+    status = os.fstat(fd)
+    if (status.st_dev, status.st_ino) != file_id:
+        os.close(fd)
+        raise OSError(errno.ESTALE, "the entry was replaced")
+    return fd

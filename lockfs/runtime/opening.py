@@ -1,0 +1,438 @@
+"""How an open is understood, and what it gets: the table in SEMANTICS.md."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from typing import NoReturn
+
+from lockfs.core.arbiter import Kind
+from lockfs.core.ids import HandleId
+from lockfs.core.policy import Mode, is_sqlite_header
+from lockfs.core.session import State
+from lockfs.runtime.appends import Appends, Twin
+from lockfs.runtime.events import log, shown
+from lockfs.runtime.handles import FileHandle, PlainHandle, SessionHandle
+from lockfs.runtime.intents import Intent, Intents
+from lockfs.runtime.mountstate import MountState
+from lockfs.runtime.nodes import Node
+from lockfs.runtime.processes import Caller
+from lockfs.runtime.sessions import Session, SessionKind, Sessions
+from lockfs.runtime.slots import Slot
+
+_IN_PLACE_FLAGS = os.O_ACCMODE | os.O_APPEND | os.O_DSYNC | os.O_SYNC
+_SQLITE_HEADER_SIZE = 16
+
+
+class Request:
+    """Who asks: thread, uid, gid."""
+
+    __slots__ = ("gid", "tid", "uid")
+
+    def __init__(self, tid: int, uid: int, gid: int) -> None:
+        self.tid = tid
+        self.uid = uid
+        self.gid = gid
+
+
+def is_writing(flags: int) -> bool:
+    """Whether an open can change the file."""
+    return (flags & os.O_ACCMODE) != os.O_RDONLY or bool(flags & os.O_TRUNC)
+
+
+def is_append(flags: int) -> bool:
+    """An appender: O_APPEND without O_TRUNC."""
+    return bool(flags & os.O_APPEND) and not flags & os.O_TRUNC and (flags & os.O_ACCMODE) != os.O_RDONLY
+
+
+class Opener:
+    """Answers open and create."""
+
+    def __init__(self, state: MountState, sessions: Sessions, appends: Appends) -> None:
+        self._state = state
+        self._sessions = sessions
+        self._appends = appends
+        self.intents = Intents(self._intent_dropped)
+
+    # --- the second walk -------------------------------------------------------------------------------------------
+
+    def send_round(self, intent: Intent) -> NoReturn:
+        """Have the kernel walk the path once more."""
+        self.intents.remember(intent)
+        raise OSError(errno.ESTALE, "once more, for a private inode")
+
+    def _intent_dropped(self, intent: Intent) -> None:
+        if intent.given is not None:
+            self._end_given(intent.given)
+
+    def finish(self, intent: Intent) -> None:
+        """The request that an intent was for is done."""
+        self._intent_dropped(intent)
+
+    def _end_given(self, node: Node) -> None:
+        """A node that was pinned for an open that is over."""
+        session, twin = node.session, node.twin
+        self._state.nodes.unpin(node)
+        if session is not None and session.state is State.PREPARED and session.node is node and node.pins == 0:
+            self._sessions.give_up(session)
+        elif twin is not None:
+            self._appends.drop_if_unused(twin)
+
+    def private_node(self, slot: Slot | None, parent: Node, name: bytes, tid: int, found: Node | None) -> Node | None:
+        """What a lookup of `name` shows this thread instead of the committed file: its own session's inode.
+
+        `found` is the committed file's node, if the backing directory was asked already.
+        """
+        intent = self.intents.of(tid) if self.intents else None
+        if intent is not None and ((parent, name) in intent.names or (found is not None and found is intent.node)):
+            return self._given(intent, slot or self._state.slots.obtain(parent, name))
+        if slot is not None and slot.session is not None:
+            if self._sessions.is_family(slot.session, self._state.processes.caller(tid).lineage):
+                return slot.session.node
+        return None
+
+    def _given(self, intent: Intent, slot: Slot) -> Node:
+        caller = self._state.processes.caller(intent.tid)
+        node: Node
+        if slot.session is not None and self._sessions.is_family(slot.session, caller.lineage):
+            node = slot.session.node
+        elif intent.append:
+            node = self._appends.twin_of(slot).node
+        elif intent.given is not None and intent.given.session is not None and intent.given.twin is None:
+            return intent.given
+        else:
+            session = self._sessions.prepare(slot, caller.writer)
+            if intent.create_mode is not None:
+                session.new_mode, session.new_uid, session.new_gid = intent.create_mode, intent.uid, intent.gid
+            node = session.node
+        if intent.given is not node:
+            self._state.nodes.pin(node)
+            if intent.given is not None:
+                self._end_given(intent.given)
+            intent.given = node
+        return node
+
+    # --- open ------------------------------------------------------------------------------------------------------
+
+    async def open(self, node: Node, flags: int, request: Request) -> FileHandle:
+        """Open by inode. Raises OSError; ESTALE sends the kernel round once more."""
+        intent = self.intents.take(request.tid) if self.intents else None
+        try:
+            if node.session is not None:
+                return await self._open_session(node, node.session, flags, request, intent)
+            if node.twin is not None and is_append(flags):
+                return await self._open_twin(node, node.twin, flags, request, intent)
+            if node.twin is not None:
+                return await self._open_beside_twin(node, node.twin, flags, request)
+            if not is_writing(flags):
+                return self._open_plain(node, flags)
+            return await self._open_to_write(node, flags, request, intent)
+        finally:
+            if intent is not None:
+                self.finish(intent)
+
+    def _open_plain(self, node: Node, flags: int) -> PlainHandle:
+        fd = self._state.nodes.open_file(node, flags & _IN_PLACE_FLAGS & ~os.O_APPEND | os.O_NONBLOCK)
+        return self._attach(PlainHandle(node, fd, writing=is_writing(flags)))
+
+    @staticmethod
+    def _attach(handle: PlainHandle) -> PlainHandle:
+        handle.node.handles.add(handle)
+        return handle
+
+    async def _open_to_write(self, node: Node, flags: int, request: Request, intent: Intent | None) -> FileHandle:
+        """A committed file is to be written: by the rule of its path."""
+        self._state.refuse_when_stopping()
+        mode = self.mode_of(node, flags)
+        if mode is Mode.SHARED:
+            return self._open_shared(node, flags)
+        if mode is Mode.LIVE and not is_append(flags):
+            return await self._open_live(node, flags, request)
+        if intent is not None or request.tid <= 0:
+            # The kernel came back without a lookup: a magic link (/proc/self/fd/N), or a thread that we cannot see.
+            log.info("written in place path=%s reason=%r", shown(node.path()), "opened without a name")
+            return await self._open_live(node, flags, request)
+        self.send_round(Intent(request.tid, node, frozenset(node.names()), is_append(flags)))
+
+    def mode_of(self, node: Node, flags: int) -> Mode:
+        """The rule for a committed file (D1, D4)."""
+        if node.parent is None:
+            return Mode.SHARED  # unlinked: nobody else can open it by name
+        mode = self._state.policy.rule_for(node.path()).mode
+        if node.file_id[0] != self._state.nodes.root_dev and mode is Mode.PROTECT:
+            return Mode.LIVE  # another filesystem mounted below: staging could not be renamed to there
+        if mode is Mode.PROTECT and not flags & os.O_TRUNC and not is_append(flags) and self._is_sqlite(node):
+            return Mode.SHARED
+        return mode
+
+    def mode_at(self, slot: Slot) -> Mode:
+        """The rule for an entry, by its path."""
+        return self._state.policy.rule_for(slot.path()).mode
+
+    def _is_sqlite(self, node: Node) -> bool:
+        fd = self._state.nodes.open_file(node, os.O_RDONLY | os.O_NONBLOCK)
+        try:
+            return is_sqlite_header(os.pread(fd, _SQLITE_HEADER_SIZE, 0))
+        finally:
+            os.close(fd)
+
+    def _open_shared(self, node: Node, flags: int) -> PlainHandle:
+        fd = self._state.nodes.open_file(node, flags & _IN_PLACE_FLAGS | (flags & os.O_TRUNC) | os.O_NONBLOCK)
+        return self._attach(PlainHandle(node, fd, writing=True))
+
+    async def _open_live(self, node: Node, flags: int, request: Request) -> PlainHandle:
+        """Take the pen and write in place (D4)."""
+        if node.parent is None:
+            return self._open_shared(node, flags)
+        slot = self._state.slots.obtain(node.parent, node.name)
+        self._state.slots.in_use(slot)
+        try:
+            caller = self._state.processes.caller(request.tid)
+            handle = self._state.new_handle_id()
+            await self._state.acquire(
+                slot, handle, Kind.PEN, caller, request.tid, nonblocking=bool(flags & os.O_NONBLOCK)
+            )
+            try:
+                fd = self._state.nodes.open_file(
+                    node, flags & _IN_PLACE_FLAGS | (flags & os.O_TRUNC) | os.O_NONBLOCK
+                )
+            except OSError:
+                self._state.waiting.release(handle)
+                raise
+        except BaseException:
+            self._state.slots.done(slot)
+            raise
+        return self._attach(PlainHandle(node, fd, writing=True, slot=slot, pen=handle))
+
+    async def _open_session(
+        self, node: Node, session: Session, flags: int, request: Request, intent: Intent | None
+    ) -> FileHandle:
+        """A session's inode: its writer's second open, or one of its family."""
+        caller = self._state.processes.caller(request.tid)
+        if session.state is State.PREPARED:
+            if intent is None or intent.given is not node:
+                raise OSError(errno.ESTALE, "somebody else's session")
+            return await self._begin_session(node, session, flags, request, caller, intent)
+        return await self._join(node, session, flags, request, caller)
+
+    async def _join(self, node: Node, session: Session, flags: int, request: Request, caller: Caller) -> SessionHandle:
+        """One more handle on an open session (F1, F2)."""
+        writing = is_writing(flags)
+        hid = None
+        if session.state is State.OPEN and writing:
+            hid = self._state.new_handle_id()
+            granted = await self._state.acquire(session.slot, hid, Kind.PEN, caller, request.tid)
+            if not granted.joined:
+                self._state.waiting.release(hid)
+                raise OSError(errno.ESTALE, "the session ended")
+        handle = SessionHandle(node, session, caller.writer, hid, writing)
+        self._sessions.attach(session, handle)
+        if flags & os.O_TRUNC:
+            await self._sessions.resize(session, 0)
+        return handle
+
+    async def _begin_session(
+        self, node: Node, session: Session, flags: int, request: Request, caller: Caller, intent: Intent
+    ) -> SessionHandle:
+        """The second open: get the pen, which may take a while, then begin (W1, Q1)."""
+        state = self._state
+        hid = state.new_handle_id()
+        slot = session.slot
+        granted = await state.acquire(
+            slot, hid, Kind.PEN, caller, request.tid, nonblocking=bool(flags & os.O_NONBLOCK)
+        )
+        try:
+            if granted.joined and slot.session is not None:  # the family got the pen meanwhile
+                return self._join_late(node, session, slot.session, caller, hid)
+            if not state.slots.is_current(slot):
+                raise OSError(errno.EBUSY, "the file was replaced by one that is being written")
+            base = self._base(slot)
+            if base is None and intent.create_mode is None:
+                raise OSError(errno.ENOENT, "the file was removed meanwhile")
+            if base is not None and self._became_shared(slot, flags):
+                raise OSError(errno.EBUSY, "the file became a shared database meanwhile; open it again")
+            truncates = base is None or bool(flags & os.O_TRUNC)
+            kind = SessionKind.REPLACER if truncates else SessionKind.EDITOR
+            self._sessions.begin(session, kind, base, caller)
+        except OSError:
+            state.waiting.release(hid)
+            raise
+        handle = SessionHandle(node, session, caller.writer, hid, True)
+        self._sessions.attach(session, handle)
+        return handle
+
+    def _join_late(
+        self, node: Node, prepared: Session, session: Session, caller: Caller, hid: HandleId
+    ) -> SessionHandle:
+        """The kernel has the inode of a session that is not needed: it shows the family's session from now on."""
+        node.session = session
+        self._state.nodes.pin(node)  # give_up may not drop it
+        prepared.node = session.node
+        self._sessions.give_up(prepared)
+        handle = SessionHandle(node, session, caller.writer, hid, True)
+        self._sessions.attach(session, handle)
+        self._state.nodes.unpin(node)
+        return handle
+
+    def _base(self, slot: Slot) -> os.stat_result | None:
+        """The version that stands at an entry now."""
+        try:
+            base = os.stat(slot.name, dir_fd=self._state.nodes.dir_fd(slot.parent), follow_symlinks=False)
+        except FileNotFoundError:
+            return None
+        if stat.S_ISDIR(base.st_mode):
+            raise OSError(errno.EISDIR, "a directory stands there now")
+        if not stat.S_ISREG(base.st_mode):
+            raise OSError(errno.ELOOP, "no regular file stands there now")
+        return base
+
+    def _became_shared(self, slot: Slot, flags: int) -> bool:
+        if flags & os.O_TRUNC:
+            return False
+        fd = os.open(slot.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._state.nodes.dir_fd(slot.parent))
+        try:
+            return is_sqlite_header(os.pread(fd, _SQLITE_HEADER_SIZE, 0))
+        finally:
+            os.close(fd)
+
+    async def _open_twin(
+        self, node: Node, twin: Twin, flags: int, request: Request, intent: Intent | None
+    ) -> FileHandle:
+        """An append open: waits while a stranger has the pen, then holds nothing (A6)."""
+        state = self._state
+        state.refuse_when_stopping()
+        slot = twin.slot
+        if slot is None:
+            raise OSError(errno.ESTALE, "the file was removed")
+        caller = state.processes.caller(request.tid)
+        turn = None
+        joined = False
+        hold = state.arbiter.holder(slot.key)
+        if hold is not None or state.arbiter.blocks_append(slot.key, caller.lineage):
+            turn = state.new_handle_id()
+            granted = await state.acquire(
+                slot, turn, Kind.APPEND, caller, request.tid, nonblocking=bool(flags & os.O_NONBLOCK)
+            )
+            joined = granted.joined
+        try:
+            session = slot.session
+            if joined and session is not None and session.state is State.OPEN:
+                handle = SessionHandle(node, session, caller.writer, turn, True)
+                self._sessions.attach(session, handle)
+                turn = None
+                return handle
+            mode = intent.create_mode if intent is not None else None
+            uid, gid = (intent.uid, intent.gid) if intent is not None else (0, 0)
+            self._appends.open_file(twin, mode, uid, gid)
+            return self._appends.attach(twin, caller, request.tid)
+        finally:
+            if turn is not None:
+                state.waiting.release(turn)
+
+    async def _open_beside_twin(self, node: Node, twin: Twin, flags: int, request: Request) -> FileHandle:
+        """An appenders' inode opened for something else, through /proc/self/fd: what stands there, in place."""
+        slot = twin.slot
+        if slot is None or twin.fd < 0:
+            raise OSError(errno.ESTALE, "the file was removed")
+        pen = None
+        if is_writing(flags):
+            pen = self._state.new_handle_id()
+            caller = self._state.processes.caller(request.tid)
+            await self._state.acquire(slot, pen, Kind.PEN, caller, request.tid)
+        fd = os.open(
+            f"/proc/self/fd/{twin.fd}", flags & _IN_PLACE_FLAGS | (flags & os.O_TRUNC) | os.O_CLOEXEC
+        )
+        if pen is not None:
+            self._state.slots.in_use(slot)
+        handle = PlainHandle(node, fd, writing=pen is not None, slot=slot if pen is not None else None, pen=pen)
+        return self._attach(handle)
+
+    # --- create ----------------------------------------------------------------------------------------------------
+
+    async def create(self, parent: Node, name: bytes, mode: int, flags: int, request: Request) -> FileHandle:
+        """Create and open. Never waits: the kernel holds the directory's lock (fuse-facts).
+
+        Raises OSError; ESTALE sends the kernel round, to the open that may wait.
+        """
+        self.intents.discard(request.tid)
+        self._state.refuse_when_stopping()
+        rule = self._state.policy.rule_for(parent.path(name)).mode
+        slot = self._state.slots.get(parent, name)
+        again = Intent(
+            request.tid, None, frozenset({(parent, name)}), is_append(flags), mode, request.uid, request.gid
+        )
+        if slot is not None and self._state.arbiter.holder(slot.key) is not None:
+            if flags & os.O_EXCL:
+                raise OSError(errno.EEXIST, "somebody is creating it")
+            self.send_round(again)
+        plain = rule is Mode.SHARED or not is_writing(flags) or parent.file_id[0] != self._state.nodes.root_dev
+        if plain or rule is Mode.LIVE or is_append(flags):
+            return await self._create_in_place(parent, name, mode, flags, request, rule, again)
+        try:
+            os.stat(name, dir_fd=self._state.nodes.dir_fd(parent), follow_symlinks=False)
+        except FileNotFoundError:
+            return await self._create_session(parent, name, mode, request)
+        if flags & os.O_EXCL:
+            raise OSError(errno.EEXIST, "it exists")
+        self.send_round(again)
+
+    async def _create_session(self, parent: Node, name: bytes, mode: int, request: Request) -> SessionHandle:
+        """A new file, by a writer who gets the pen at once; nobody else sees it before the commit (W2)."""
+        state = self._state
+        slot = state.slots.obtain(parent, name)
+        caller = state.processes.caller(request.tid)
+        hid = state.new_handle_id()
+        await state.acquire(slot, hid, Kind.PEN, caller, request.tid, nonblocking=True)
+        try:
+            session = self._sessions.prepare(slot, caller.writer)
+            session.new_mode, session.new_uid, session.new_gid = mode & 0o7777, request.uid, request.gid
+            try:
+                self._sessions.begin(session, SessionKind.REPLACER, None, caller)
+            except OSError:
+                self._sessions.give_up(session)
+                raise
+        except OSError:
+            state.waiting.release(hid)
+            state.slots.drop_if_idle(slot)
+            raise
+        handle = SessionHandle(session.node, session, caller.writer, hid, True)
+        self._sessions.attach(session, handle)
+        return handle
+
+    async def _create_in_place(
+        self, parent: Node, name: bytes, mode: int, flags: int, request: Request, rule: Mode, again: Intent
+    ) -> FileHandle:
+        """A new file that is visible at once: shared, live, an appender's, or one that is only read."""
+        state = self._state
+        parent_fd = state.nodes.dir_fd(parent)
+        append_twin = is_append(flags) and rule is not Mode.SHARED
+        open_flags = flags & _IN_PLACE_FLAGS | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
+            fd = os.open(name, open_flags, mode & 0o7777, dir_fd=parent_fd)
+        except FileExistsError:
+            if flags & os.O_EXCL:
+                raise
+            self.send_round(again)
+        try:
+            state.give_ownership(fd, parent, request.uid, request.gid)
+            status = os.fstat(fd)
+        except OSError:
+            os.close(fd)
+            raise
+        node = state.nodes.committed(status, parent, name)
+        if append_twin:
+            os.close(fd)
+            caller = state.processes.caller(request.tid)
+            twin = self._appends.twin_of(state.slots.obtain(parent, name))
+            self._appends.open_file(twin, None, 0, 0)
+            state.nodes.drop_if_unused(node)
+            return self._appends.attach(twin, caller, request.tid)
+        slot, pen = None, None
+        if rule is Mode.LIVE and is_writing(flags):
+            slot = state.slots.obtain(parent, name)
+            state.slots.in_use(slot)
+            pen = state.new_handle_id()
+            caller = state.processes.caller(request.tid)
+            await state.acquire(slot, pen, Kind.PEN, caller, request.tid, nonblocking=True)
+        return self._attach(PlainHandle(node, fd, writing=is_writing(flags), slot=slot, pen=pen))

@@ -1,0 +1,433 @@
+"""Sessions: from the pen to the commit (W1-W5, N1, N2, N4, N5)."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import stat
+from enum import Enum
+
+import trio
+
+from lockfs.core.ids import Lineage, WriterId
+from lockfs.core.policy import is_sqlite_header
+from lockfs.core.session import Ending, Event, State, Verdict, advance, verdict
+from lockfs.runtime.events import log, process_label, shown
+from lockfs.runtime.handles import SessionHandle
+from lockfs.runtime.mountstate import MountState
+from lockfs.runtime.nodes import Node
+from lockfs.runtime.processes import Caller, command, killed_by
+from lockfs.runtime.slots import Slot
+from lockfs.runtime.statuses import with_fields
+from lockfs.store.journal import Writer
+from lockfs.store.orphans import Note
+from lockfs.store.staging import Staged, adopt_attributes, copy_content, write_all
+
+_COPY_IN_LOOP = 256 << 10
+"""Bases up to this size in bytes are copied at once, larger ones in a thread."""
+
+
+class SessionKind(Enum):
+    """How the writer opened the file; see the table in SEMANTICS.md."""
+
+    REPLACER = "replacer"
+    EDITOR = "editor"
+    TRUNCATE = "truncate"
+
+
+class Session:
+    """One writer's private version of a file."""
+
+    __slots__ = (
+        "abort_reason",
+        "base_fd",
+        "base_id",
+        "changed",
+        "copied",
+        "copying",
+        "failed",
+        "handles",
+        "killed",
+        "kind",
+        "new_gid",
+        "new_mode",
+        "new_uid",
+        "node",
+        "owner",
+        "removed_by_writer",
+        "replaced",
+        "slot",
+        "spoiled",
+        "staged",
+        "state",
+        "synced",
+    )
+
+    def __init__(self, slot: Slot, staged: Staged, node: Node, owner: WriterId) -> None:
+        self.slot = slot
+        self.staged = staged
+        self.node = node
+        self.owner = owner
+        self.state = State.PREPARED
+        self.kind = SessionKind.REPLACER
+        self.base_fd = -1
+        """The committed version, open, while the staged file has not its content yet (editors)."""
+        self.base_id: tuple[int, int] | None = None
+        """The committed version that stood when the session began; None: a new file."""
+        self.new_mode = 0o600
+        self.new_uid = 0
+        self.new_gid = 0
+        self.spoiled = False
+        """The staged file got attributes of its own: it cannot serve another session."""
+        self.copied = True
+        self.changed = False
+        self.synced = True
+        self.failed = 0
+        """The errno of a write that did not succeed, or 0."""
+        self.killed = 0
+        """The signal that ended the process that opened it, or 0."""
+        self.abort_reason = ""
+        """Why it was ended from outside, or ''."""
+        self.removed_by_writer = False
+        self.replaced = False
+        self.handles: set[SessionHandle] = set()
+        self.copying = trio.Lock()
+
+    @property
+    def read_fd(self) -> int:
+        """Where reads and fstat go: the committed version until the first change."""
+        return self.staged.fd if self.copied else self.base_fd
+
+    @property
+    def is_new(self) -> bool:
+        """No committed version stood at the path when the session began."""
+        return self.base_id is None
+
+    def writers(self) -> int:
+        """How many writing handles are open."""
+        return sum(1 for handle in self.handles if handle.writing)
+
+    def status(self) -> os.stat_result:
+        """fstat(2) of what the writer sees, with the staged file's inode number."""
+        status = os.fstat(self.read_fd)
+        changes: dict[int, int] = {}
+        if not self.copied:
+            changes[stat.ST_INO] = self.staged.ino
+            changes[stat.ST_NLINK] = 1
+        if self.state is State.DETACHED and self.removed_by_writer:
+            changes[stat.ST_NLINK] = 0
+        return with_fields(status, changes)
+
+
+class Sessions:
+    """Begins, changes and ends sessions."""
+
+    def __init__(self, state: MountState) -> None:
+        self._state = state
+        self.open: set[Session] = set()
+
+    def prepare(self, slot: Slot, owner: WriterId) -> Session:
+        """A session without the pen: its inode can be shown to the thread that is about to open it."""
+        staged = self._state.staging.take()
+        node = self._state.nodes.private((staged.dev, staged.ino))
+        session = Session(slot, staged, node, owner)
+        node.session = session
+        self._state.slots.in_use(slot)
+        return session
+
+    def give_up(self, session: Session) -> None:
+        """The open did not come to pass: the staged file was never used."""
+        session.state = advance(session.state, Event.GIVE_UP)
+        if session.node.session is session:
+            session.node.session = None
+        if session.spoiled:
+            self._state.staging.drop(session.staged)
+        else:
+            self._state.staging.give_back(session.staged)
+        self._state.slots.done(session.slot)
+        self._state.nodes.drop_if_unused(session.node)
+
+    def begin(self, session: Session, kind: SessionKind, base: os.stat_result | None, caller: Caller) -> None:
+        """The pen was given: fix the version that the session starts from. Raises OSError, then nothing has begun."""
+        staged = session.staged
+        session.spoiled = True
+        if base is None:
+            os.fchmod(staged.fd, session.new_mode)
+            self._state.give_ownership(staged.fd, session.slot.parent, session.new_uid, session.new_gid)
+        else:
+            adopt_attributes(staged.fd, base)
+            if kind is not SessionKind.REPLACER:
+                parent_fd = self._state.nodes.dir_fd(session.slot.parent)
+                session.base_fd = os.open(
+                    session.slot.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent_fd
+                )
+                session.copied = False
+            session.base_id = (base.st_dev, base.st_ino)
+        session.kind = kind
+        session.owner = caller.writer
+        session.changed = base is None or kind is not SessionKind.EDITOR
+        session.synced = False
+        session.state = advance(session.state, Event.GRANT)
+        session.slot.session = session
+        self.open.add(session)
+        writer = Writer(os.fsdecode(session.slot.path()), caller.writer.pid, "")
+        self._state.journal.begin(staged.name, writer)
+
+    def is_family(self, session: Session, lineage: Lineage) -> bool:
+        """Whether a process shares the session (F1, F2)."""
+        if session.state is State.OPEN:
+            return self._state.arbiter.is_family(session.slot.key, lineage)
+        return session.owner in lineage
+
+    async def make_copy(self, session: Session, length: int | None = None) -> None:
+        """Before an editor's first change: bring the old content (up to `length` bytes) into the staged file."""
+        if session.copied:
+            return
+        async with session.copying:
+            if session.copied:
+                return
+            try:
+                size = os.fstat(session.base_fd).st_size if length is None else length
+                if size <= _COPY_IN_LOOP:
+                    copy_content(session.base_fd, session.staged.fd, length)
+                else:
+                    await self._state.in_thread(copy_content, session.base_fd, session.staged.fd, length)
+            except OSError:
+                os.ftruncate(session.staged.fd, 0)
+                raise
+            session.copied = True
+            os.close(session.base_fd)
+            session.base_fd = -1
+
+    async def write(self, session: Session, offset: int, data: bytes) -> None:
+        """pwrite(2) into the staged file. An error makes the session fail: its commit would be a torn file (N4)."""
+        _refuse_after_abort(session)
+        if offset == 0 and session.state is State.OPEN and is_sqlite_header(data) and _starts_empty(session):
+            self._convert(session)
+        try:
+            await self.make_copy(session)
+            write_all(session.staged.fd, data, offset)
+        except OSError as error:
+            session.failed = error.errno or errno.EIO
+            raise
+        session.changed = True
+        session.synced = False
+
+    async def resize(self, session: Session, size: int) -> None:
+        """ftruncate(2) of the staged file; to nothing, it mends a failed session."""
+        _refuse_after_abort(session)
+        try:
+            await self.make_copy(session, size)
+            os.ftruncate(session.staged.fd, size)
+        except OSError as error:
+            session.failed = error.errno or errno.EIO
+            raise
+        if size == 0:
+            session.failed = 0
+        session.changed = True
+        session.synced = False
+
+    async def sync(self, session: Session) -> None:
+        """fsync(2) of the staged file, in a thread."""
+        if not session.synced:
+            session.synced = True
+            try:
+                await self._state.in_thread(os.fsync, session.staged.fd)
+            except OSError as error:
+                session.synced = False
+                session.failed = error.errno or errno.EIO
+                raise
+
+    def _must_sync(self, session: Session) -> bool:
+        durability = self._state.settings.durability
+        if session.synced or not session.changed or durability == "none" or session.state is not State.OPEN:
+            return False
+        return durability == "commit" or not session.is_new
+
+    def attach(self, session: Session, handle: SessionHandle) -> None:
+        """One more handle on the session."""
+        session.handles.add(handle)
+        handle.node.handles.add(handle)
+
+    async def flush(self, handle: SessionHandle) -> None:
+        """A close(2) of one descriptor: find out whether the writer is being killed, report what failed, sync (N1, N4, N5)."""
+        session = handle.session
+        if session.state is State.ENDED or not handle.writing:
+            return
+        session.killed = session.killed or _fatal(killed_by(handle.writer))
+        if session.killed:
+            return
+        if session.failed:
+            raise OSError(session.failed, "a write to this file failed; the old version stays")
+        await self.sync_before_commit(session)
+
+    async def release(self, handle: SessionHandle) -> None:
+        """The last close of a handle. The commit, if it is the session's last, comes before the first await (W3)."""
+        session = handle.session
+        if handle.writing and session.state is not State.ENDED and session.writers() == 1:
+            if self._must_sync(session) and not session.killed and not session.failed:
+                # Written after the last flush (a mapping outlived its descriptor): rare, and then durability wins.
+                try:
+                    await self.sync(session)
+                except OSError:
+                    log.exception("sync at release failed path=%s", shown(session.slot.path()))
+            if session.writers() == 1:  # nobody of the family joined meanwhile
+                self.end(session)
+        self._drop_handle(session, handle)
+
+    def _drop_handle(self, session: Session, handle: SessionHandle) -> None:
+        session.handles.discard(handle)
+        node = handle.node
+        node.handles.discard(handle)
+        if handle.hid is not None:
+            self._state.waiting.release(handle.hid)
+            handle.hid = None
+        if not session.handles and session.state is State.ENDED:
+            self._close(session)
+        self._state.nodes.drop_if_unused(node)
+
+    def _close(self, session: Session) -> None:
+        os.close(session.staged.fd)
+        if session.base_fd >= 0:
+            os.close(session.base_fd)
+            session.base_fd = -1
+
+    def end(self, session: Session) -> None:
+        """The last writing handle goes: commit, keep aside, or discard."""
+        decision = verdict(
+            Ending(
+                changed=session.changed,
+                has_bytes=session.copied and os.fstat(session.staged.fd).st_size > 0,
+                killed=bool(session.killed),
+                failed=bool(session.failed or session.abort_reason),
+                removed_by_writer=session.removed_by_writer,
+                replaced=session.replaced,
+            )
+        )
+        if decision is Verdict.COMMIT and not self._commit(session):
+            decision = Verdict.ORPHAN if session.copied else Verdict.DISCARD
+        if decision is Verdict.ORPHAN:
+            self._keep(session)
+        elif decision is Verdict.DISCARD:
+            self._discard(session)
+        self._finish(session, Event.CLOSE)
+
+    def _finish(self, session: Session, event: Event) -> None:
+        was_open = session.state is State.OPEN
+        session.state = advance(session.state, event)
+        self._state.journal.end(session.staged.name)
+        self.open.discard(session)
+        for handle in session.handles:
+            if handle.node.session is session:
+                handle.node.session = None
+        session.node.session = None
+        if was_open:
+            session.slot.session = None
+        self._state.slots.done(session.slot)
+        self._state.nodes.drop_if_unused(session.node)
+
+    def _commit(self, session: Session) -> bool:
+        """Rename the staged file over the path; False if that failed and the old version stands."""
+        state, slot = self._state, session.slot
+        old = state.nodes.find(session.base_id) if session.base_id else None
+        if old is not None and old.nlookup > 0 and not old.handles:
+            state.nodes.hold(old)  # the kernel may still ask for it, by a descriptor of its own
+        try:
+            state.staging.publish(session.staged, state.nodes.dir_fd(slot.parent), slot.name)
+        except OSError as error:
+            session.failed = error.errno or errno.EIO
+            log.error("commit failed path=%s error=%s", shown(slot.path()), error.strerror)
+            return False
+        state.counters.commits += 1
+        if old is not None:
+            state.nodes.drop_name(old, slot.parent, slot.name)
+            state.kernel.forget_attributes(old)
+        state.nodes.add_name(session.node, slot.parent, slot.name)
+        state.kernel.forget_attributes(slot.parent)
+        if slot.twin is not None:
+            slot.twin.follow(session.staged.fd, session.node)
+        return True
+
+    def _keep(self, session: Session) -> None:
+        state, path = self._state, session.slot.path()
+        if session.abort_reason:
+            reason = session.abort_reason
+        elif session.killed:
+            reason = f"the writer was killed by signal {session.killed}"
+        elif session.failed:
+            reason = f"a write failed: {os.strerror(session.failed)}"
+        else:
+            reason = "the writer renamed another file over it"
+        writer = Writer(os.fsdecode(path), session.owner.pid, command(session.owner.pid))
+        state.counters.aborts += 1
+        try:
+            ident = state.orphans.keep_staged(session.staged.name, Note(writer, reason))
+        except OSError:
+            log.exception("orphan not kept path=%s", shown(path))
+            return
+        state.counters.orphans += 1
+        log.warning(
+            "session aborted path=%s writer=%s reason=%r orphan=%s",
+            shown(path), process_label(session.owner), reason, ident,
+        )  # fmt: skip
+
+    def _discard(self, session: Session) -> None:
+        if session.killed or session.failed or session.abort_reason:
+            self._state.counters.aborts += 1
+        try:
+            self._state.staging.unlink(session.staged)
+        except OSError:
+            log.exception("staged file not removed name=%s", os.fsdecode(session.staged.name))
+
+    async def sync_before_commit(self, session: Session) -> None:
+        """fsync(2) if the durability asks for it (N5)."""
+        if self._must_sync(session):
+            await self.sync(session)
+
+    def end_without_handles(self, session: Session) -> None:
+        """The end of a session of one step, which never had a handle."""
+        self.end(session)
+        self._close(session)
+
+    def abort(self, session: Session, reason: str) -> None:
+        """End a session from outside: its bytes go to the orphans, its writer gets ESTALE from now on (N7)."""
+        session.abort_reason = reason
+        self.end(session)
+
+    def detach(self, session: Session, *, removed_by_writer: bool = False, replaced: bool = False) -> None:
+        """The path is not this session's any more; the next writer may have it."""
+        session.removed_by_writer = removed_by_writer
+        session.replaced = replaced
+        session.state = advance(session.state, Event.DETACH)
+        session.slot.session = None
+        for handle in session.handles:
+            if handle.hid is not None:
+                self._state.waiting.release(handle.hid)
+                handle.hid = None
+
+    def _convert(self, session: Session) -> None:
+        """A new file turns out to be an SQLite database: publish it and share it from now on (D1)."""
+        if not self._commit(session):
+            raise OSError(session.failed, "cannot publish the database")
+        log.info("shared from now on path=%s reason=%r", shown(session.slot.path()), "SQLite header")
+        self._finish(session, Event.CONVERT)
+        for handle in list(session.handles):
+            if handle.hid is not None:
+                self._state.waiting.release(handle.hid)
+                handle.hid = None
+
+
+def _fatal(signal_number: int) -> int:
+    """SIGPIPE ends many a sound pipeline: `cmd | tee f | head` (N1)."""
+    return 0 if signal_number == signal.SIGPIPE else signal_number
+
+
+def _refuse_after_abort(session: Session) -> None:
+    if session.abort_reason and session.state is State.ENDED:
+        raise OSError(errno.ESTALE, session.abort_reason)
+
+
+def _starts_empty(session: Session) -> bool:
+    """Whether nothing stood at the path, or an empty file (`touch notes; sqlite3 notes`)."""
+    return session.is_new or (not session.copied and os.fstat(session.base_fd).st_size == 0)

@@ -1,0 +1,1 @@
+"""The backing directory: synchronous and descriptor-relative."""

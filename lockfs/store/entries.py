@@ -1,0 +1,22 @@
+"""System calls on directory entries that Python's os module lacks (renameat2(2))."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+
+RENAME_NOREPLACE = 1
+RENAME_EXCHANGE = 2
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_renameat2 = _libc.renameat2
+_renameat2.argtypes = [ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint]
+
+
+def rename(old_fd: int, old: bytes, new_fd: int, new: bytes, flags: int = 0) -> None:
+    """renameat2(2). Raises OSError."""
+    if flags == 0:
+        os.rename(old, new, src_dir_fd=old_fd, dst_dir_fd=new_fd)
+    elif _renameat2(old_fd, old, new_fd, new, flags) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))

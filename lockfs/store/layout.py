@@ -1,0 +1,93 @@
+"""The hidden directory of a backing directory, and who may use it (C3, M1)."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import time
+from dataclasses import dataclass
+
+from lockfs.core.errors import LockfsError
+
+HIDDEN = b".lockfs"
+"""The directory's name in the backing root. Under the mount the same name is the control directory."""
+
+STAGING = b"staging"
+ORPHANS = b"orphans"
+LOCK = b"lock"
+
+_DIR_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Open descriptors of the hidden directories; `lock_fd` keeps the backing directory ours until it is closed."""
+
+    root_fd: int
+    hidden_fd: int
+    staging_fd: int
+    orphans_fd: int
+    lock_fd: int
+
+    def close(self) -> None:
+        """Give the backing directory back."""
+        for fd in (self.staging_fd, self.orphans_fd, self.hidden_fd, self.lock_fd, self.root_fd):
+            os.close(fd)
+
+
+def _subdirectory(parent_fd: int, name: bytes) -> int:
+    try:
+        os.mkdir(name, 0o700, dir_fd=parent_fd)
+    except FileExistsError:
+        pass
+    return os.open(name, _DIR_FLAGS, dir_fd=parent_fd)
+
+
+def open_layout(source: str, mountpoint: str) -> Layout:
+    """Open `source`, make the hidden directories (0700) and take the lock (M1).
+
+    Raises `LockfsError` if another daemon has this backing directory (it names that one) or if the directory cannot
+    be used.
+    """
+    fds: list[int] = []
+    try:
+        root_fd = os.open(source, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        fds.append(root_fd)
+        hidden_fd = _subdirectory(root_fd, HIDDEN)
+        fds.append(hidden_fd)
+        os.fchmod(hidden_fd, 0o700)
+        lock_fd = os.open(LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600, dir_fd=hidden_fd)
+        fds.append(lock_fd)
+        _lock(lock_fd, source, mountpoint)
+        staging_fd = _subdirectory(hidden_fd, STAGING)
+        fds.append(staging_fd)
+        orphans_fd = _subdirectory(hidden_fd, ORPHANS)
+    except BaseException as error:
+        for fd in fds:
+            os.close(fd)
+        if isinstance(error, OSError):
+            raise LockfsError(
+                f"cannot prepare {os.fspath(source)}/.lockfs: {error.strerror}; it must be a directory that you may write to"
+            ) from error
+        raise
+    return Layout(root_fd, hidden_fd, staging_fd, orphans_fd, lock_fd)
+
+
+def _lock(lock_fd: int, source: str, mountpoint: str) -> None:
+    try:
+        fcntl.flock(lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise LockfsError(f"{source} is mounted already {_described(lock_fd)}; use that mount, or unmount it first") from None
+    note = {"pid": os.getpid(), "mountpoint": mountpoint, "since": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
+    os.ftruncate(lock_fd, 0)
+    os.pwrite(lock_fd, json.dumps(note).encode() + b"\n", 0)
+
+
+def _described(lock_fd: int) -> str:
+    """Who has the lock, for people; the file may be half-written by a daemon that just starts."""
+    try:
+        note = json.loads(os.pread(lock_fd, 65536, 0))
+        return f"on {note['mountpoint']} by pid {note['pid']} since {note['since']}"
+    except (ValueError, KeyError, TypeError):
+        return "by another lockfs daemon"

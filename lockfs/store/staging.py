@@ -1,0 +1,172 @@
+"""Staged files: where a session's bytes are until they are published (W2, W3, N4).
+
+A staged file lives in the hidden staging directory of the same filesystem, so that publishing is one rename(2).
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import itertools
+import os
+import stat
+from collections import deque
+from dataclasses import dataclass
+
+from lockfs.store.labels import reached
+
+_FICLONE = 0x40049409  # ioctl_ficlone(2): share the extents instead of copying
+_COPY_CHUNK = 8 << 20
+_POOL = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """An open staged file. `ino` stays the file's inode number after the commit."""
+
+    name: bytes
+    fd: int
+    dev: int
+    ino: int
+
+
+class Staging:
+    """The staging directory of one mount. Not thread-safe but for `copy_content`, which touches descriptors only."""
+
+    def __init__(self, staging_fd: int) -> None:
+        self._dir_fd = staging_fd
+        self._serial = itertools.count(1)
+        self._prefix = b"%d-" % os.getpid()
+        self._pool: deque[Staged] = deque()
+
+    def take(self) -> Staged:
+        """An empty staged file (mode 0600, owner: the daemon)."""
+        if self._pool:
+            return self._pool.popleft()
+        reached("stage.create")
+        name = self._prefix + b"%d" % next(self._serial)
+        fd = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=self._dir_fd)
+        status = os.fstat(fd)
+        return Staged(name, fd, status.st_dev, status.st_ino)
+
+    def give_back(self, staged: Staged) -> None:
+        """An unused staged file: keep it for the next session, or drop it."""
+        if len(self._pool) < _POOL:
+            self._pool.append(staged)
+        else:
+            self.drop(staged)
+
+    def publish(self, staged: Staged, parent_fd: int, name: bytes) -> None:
+        """Rename the staged file over `name`: the commit (W3). Raises OSError and then the old version stands."""
+        reached("commit.rename")
+        os.rename(staged.name, name, src_dir_fd=self._dir_fd, dst_dir_fd=parent_fd)
+
+    def link(self, staged: Staged, parent_fd: int, name: bytes) -> None:
+        """Give the staged file one more name, outside the staging directory."""
+        os.link(staged.name, name, src_dir_fd=self._dir_fd, dst_dir_fd=parent_fd, follow_symlinks=False)
+
+    def drop(self, staged: Staged) -> None:
+        """Remove a staged file that nobody wants and close it."""
+        reached("abort.drop")
+        try:
+            os.unlink(staged.name, dir_fd=self._dir_fd)
+        finally:
+            os.close(staged.fd)
+
+    def unlink(self, staged: Staged) -> None:
+        """Remove the staged file's name; its descriptor stays open."""
+        os.unlink(staged.name, dir_fd=self._dir_fd)
+
+    def names(self) -> list[bytes]:
+        """What lies in the staging directory."""
+        return [os.fsencode(name) for name in os.listdir(self._dir_fd)]
+
+    def close(self) -> None:
+        """Drop the pool."""
+        while self._pool:
+            self.drop(self._pool.popleft())
+
+
+def copy_content(source_fd: int, target_fd: int, length: int | None = None) -> None:
+    """Copy the content of one regular file into an empty one, holes kept, extents shared where the filesystem can.
+
+    `length` limits the copy in bytes. May take long: call it in a thread. Raises OSError (ENOSPC ...).
+    """
+    reached("stage.copy")
+    size = os.fstat(source_fd).st_size
+    end = size if length is None else min(size, length)
+    if end == 0:
+        return
+    if end == size and _clone(source_fd, target_fd):
+        return
+    os.ftruncate(target_fd, end)
+    position = 0
+    while position < end:
+        start, stop = _data_extent(source_fd, position, end)
+        _copy_range(source_fd, target_fd, start, stop)
+        position = max(stop, start)
+        if start >= end:
+            break
+
+
+def _clone(source_fd: int, target_fd: int) -> bool:
+    try:
+        fcntl.ioctl(target_fd, _FICLONE, source_fd)
+    except OSError:
+        return False
+    return True
+
+
+def _data_extent(fd: int, position: int, end: int) -> tuple[int, int]:
+    try:
+        start = os.lseek(fd, position, os.SEEK_DATA)
+        return min(start, end), min(os.lseek(fd, start, os.SEEK_HOLE), end)
+    except OSError as error:
+        if error.errno == errno.ENXIO:  # only a hole is left
+            return end, end
+        return position, end  # a filesystem that cannot tell
+
+
+def _copy_range(source_fd: int, target_fd: int, start: int, stop: int) -> None:
+    position = start
+    while position < stop:
+        data = os.pread(source_fd, min(_COPY_CHUNK, stop - position), position)
+        if not data:
+            return  # truncated meanwhile, past the mount
+        write_all(target_fd, data, position)
+        position += len(data)
+
+
+def write_all(fd: int, data: bytes, offset: int) -> None:
+    """pwrite(2) until all is written. Raises OSError; then a part may have been written."""
+    done = os.pwrite(fd, data, offset)
+    while done < len(data):
+        done += os.pwrite(fd, memoryview(data)[done:], offset + done)
+
+
+def append_all(fd: int, data: bytes) -> None:
+    """Append `data` as one block to a descriptor opened with O_APPEND, or nothing of it (A2, N4).
+
+    A write that the disk cuts short is taken back, so that no torn record stays. Raises OSError.
+    """
+    size = os.fstat(fd).st_size
+    done = 0
+    try:
+        while done < len(data):
+            done += os.write(fd, memoryview(data)[done:] if done else data)
+    except OSError:
+        if done:
+            os.ftruncate(fd, size)
+        raise
+
+
+def adopt_attributes(fd: int, status: os.stat_result) -> None:
+    """Give a staged file the owner and mode of the version that it will replace (W5)."""
+    own = os.fstat(fd)
+    if (own.st_uid, own.st_gid) != (status.st_uid, status.st_gid):
+        try:
+            os.fchown(fd, status.st_uid, status.st_gid)
+        except PermissionError:
+            # Not root: the new version belongs to whoever runs lockfs, as with any editor that replaces a file.
+            pass
+    os.fchmod(fd, stat.S_IMODE(status.st_mode))
