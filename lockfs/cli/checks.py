@@ -74,9 +74,7 @@ def detach(mountpoint: str) -> None:
     except (OSError, subprocess.TimeoutExpired) as error:
         raise Failure(f"cannot unmount {shown(mountpoint)}: {one_line(str(error))}") from error
     if done.returncode != 0:
-        said = (
-            one_line(done.stderr.decode("utf-8", "replace")) or f"{command[0]} ended with {done.returncode}"
-        )
+        said = one_line(done.stderr.decode("utf-8", "replace")) or f"{command[0]} ended with {done.returncode}"
         raise Failure(f"cannot unmount {shown(mountpoint)}: {said}; try it as root")
 
 
@@ -135,9 +133,7 @@ def check_fuse(allow_other: bool) -> None:
     if os.geteuid() == 0:
         return
     if shutil.which("fusermount3") is None:
-        raise Failure(
-            "fusermount3 is missing, which mounts for users; install the package fuse3, or run as root"
-        )
+        raise Failure("fusermount3 is missing, which mounts for users; install the package fuse3, or run as root")
     if allow_other and not user_allow_other():
         raise Failure(
             f"--allow-other needs root, or a line 'user_allow_other' in {FUSE_CONF}; "

@@ -69,9 +69,7 @@ def _wait(pid: int, read_fd: int) -> bytes:
         ready, _, _ = select.select([read_fd], [], [], max(0.0, until_s - time.monotonic()))
         if not ready:
             end(pid)
-            raise Failure(
-                f"the mount was not ready within {READY_DEADLINE_S:.0f} s, so it was ended; see the log"
-            )
+            raise Failure(f"the mount was not ready within {READY_DEADLINE_S:.0f} s, so it was ended; see the log")
         chunk = os.read(read_fd, 1 << 16)
         said += chunk
         if not chunk or said.endswith(b"\n"):
@@ -81,9 +79,7 @@ def _wait(pid: int, read_fd: int) -> bytes:
 def _how_it_ended(pid: int) -> str:
     _, status = os.waitpid(pid, 0)
     if os.WIFSIGNALED(status):
-        return (
-            f"the daemon was killed by signal {os.WTERMSIG(status)} before the mount was ready; see the log"
-        )
+        return f"the daemon was killed by signal {os.WTERMSIG(status)} before the mount was ready; see the log"
     code = os.waitstatus_to_exitcode(status)
     return f"the daemon ended with status {code} before the mount was ready; see the log"
 

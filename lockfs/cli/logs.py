@@ -105,7 +105,5 @@ def configure(handler: logging.StreamHandler[TextIO], level: str) -> None:
 
 def to_stderr() -> logging.StreamHandler[TextIO]:
     """A handler for a copy of stderr, which stays where it is while descriptor 2 is turned aside."""
-    copy = os.fdopen(
-        os.dup(sys.stderr.fileno()), "w", encoding="utf-8", errors="backslashreplace", buffering=1
-    )
+    copy = os.fdopen(os.dup(sys.stderr.fileno()), "w", encoding="utf-8", errors="backslashreplace", buffering=1)
     return logging.StreamHandler(copy)

@@ -36,9 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0: done. 1: it failed, 2: the command was wrong; then one line on stderr, "lockfs: ...", says what to do.
     """
     try:
-        result = cli.main(
-            None if arguments is None else list(arguments), prog_name="lockfs", standalone_mode=False
-        )
+        result = cli.main(None if arguments is None else list(arguments), prog_name="lockfs", standalone_mode=False)
         sys.stdout.flush()
         return result if isinstance(result, int) else 0
     except click.exceptions.NoArgsIsHelpError as error:
@@ -59,10 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if os.environ.get(TRACE_VARIABLE):
             traceback.print_exc()
         logging.getLogger(__name__).debug("internal error", exc_info=True)
-        return _fail(
-            f"internal error: {type(error).__name__}: {error}; please report it ({TRACE_VARIABLE}=1 says more)",
-            1,
-        )
+        what = f"{type(error).__name__}: {error}"
+        return _fail(f"internal error: {what}; please report it ({TRACE_VARIABLE}=1 says more)", 1)
 
 
 def _fail(message: str, status_code: int) -> int:

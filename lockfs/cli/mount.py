@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import math
 import os
-import resource
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Literal, get_args
@@ -21,7 +20,6 @@ from lockfs.runtime.settings import Durability, OnConflict, Settings
 log = logging.getLogger(__name__)
 
 LONGEST_S = 366 * 86400.0
-MOST_FILES = 1 << 20
 
 _OWN_OPTIONS = frozenset({"fsname", "subtype", "fd", "rootmode", "user_id", "group_id"})
 """Mount options that lockfs (or libfuse for it) sets itself: by them its mounts are found again."""
@@ -38,9 +36,10 @@ def a_time(text: str) -> float:
     return number
 
 
+# Not click.Path: it would stat the path, and hang on a mount whose daemon hangs.
 @click.command()
-@click.argument("source", type=click.Path())
-@click.argument("mountpoint", type=click.Path())
+@click.argument("source", type=str)
+@click.argument("mountpoint", type=str)
 @click.option("--foreground", "-f", is_flag=True, help="Stay in the foreground, and log to stderr.")
 @click.option(
     "--on-conflict",
@@ -67,7 +66,7 @@ def a_time(text: str) -> float:
 @click.option("--allow-other", is_flag=True, help="Let other users than the one who mounts use the mount.")
 @click.option(
     "--log-file",
-    type=click.Path(dir_okay=False),
+    type=str,
     metavar="FILE",
     help="Log there; the default is SOURCE/.lockfs/lockfs.log, or stderr in the foreground.",
 )
@@ -77,9 +76,7 @@ def a_time(text: str) -> float:
     default="info",
     show_default=True,
 )
-@click.option(
-    "-o", "options", multiple=True, metavar="OPT[,OPT...]", help="Mount options, as for other FUSE mounts."
-)
+@click.option("-o", "options", multiple=True, metavar="OPT[,OPT...]", help="Mount options, as for other FUSE mounts.")
 def mount(
     source: str,
     mountpoint: str,
@@ -111,7 +108,6 @@ def mount(
         allow_other=allow_other,
         fuse_options=fuse_options,
     )
-    raise_open_files()
     if foreground:
         run_foreground(settings, log_file, log_level)
     else:
@@ -128,19 +124,13 @@ def split_options(given: Iterable[str]) -> tuple[str, ...]:
     return found
 
 
-def raise_open_files() -> None:
-    """A passthrough needs a descriptor for every file that is open in it: take as many as one may have."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-
-
 def run_foreground(settings: Settings, log_file: str | None, log_level: str) -> None:
     """Serve in this process until the mount is gone."""
     handler = logs.open_log_file(Path(log_file).absolute()) if log_file else logs.to_stderr()
     logs.configure(handler, log_level)
-    serve(settings, lambda: click.echo(mounted_line(settings, os.getpid())))
+    # A failure that goes to stderr anyway is not logged there too: it is said once.
+    run = serve_and_log if log_file else serve
+    run(settings, lambda: click.echo(mounted_line(settings, os.getpid())))
 
 
 def run_background(settings: Settings, log_file: str | None, log_level: str) -> None:
@@ -150,7 +140,7 @@ def run_background(settings: Settings, log_file: str | None, log_level: str) -> 
 
     def in_daemon(on_ready: Callable[[], None]) -> None:
         logs.configure(handler, log_level)
-        serve(settings, on_ready)
+        serve_and_log(settings, on_ready)
 
     pid = daemonize.start(in_daemon, handler.fds, handler.stream.fileno())
     answer = probe.ask(str(settings.mountpoint), 10.0)
@@ -181,15 +171,13 @@ def mounted_line(settings: Settings, pid: int) -> str:
 
 
 def serve(settings: Settings, on_ready: Callable[[], None]) -> None:
-    """`lockfs.fuse.mount.serve`, with every way to fail made a `Failure` (and logged)."""
+    """`lockfs.fuse.mount.serve`, with every way to fail made a `Failure`; a bug is logged with its trace."""
     try:
         # Late: all other commands work where pyfuse3 or libfuse cannot be loaded.
         from lockfs.fuse.mount import serve as serve_fuse
     except ImportError as error:
         log.exception("cannot load pyfuse3")
-        raise Failure(
-            f"cannot load pyfuse3 ({error}); install libfuse3 and reinstall lockfs with pip"
-        ) from error
+        raise Failure(f"cannot load pyfuse3 ({error}); install libfuse3 and reinstall lockfs with pip") from error
 
     aside = StderrAside()
 
@@ -201,13 +189,20 @@ def serve(settings: Settings, on_ready: Callable[[], None]) -> None:
         try:
             serve_fuse(settings, ready)
         except LockfsError as error:
-            message = with_reason(str(error), aside.said())
-            log.error("mount failed: %s", message)
-            raise Failure(message) from error
+            raise Failure(with_reason(str(error), aside.said())) from error
         except Exception as error:
             log.exception("internal error while serving")
             message = f"internal error: {type(error).__name__}: {error}; the log has the details"
             raise Failure(with_reason(message, aside.said())) from error
+
+
+def serve_and_log(settings: Settings, on_ready: Callable[[], None]) -> None:
+    """As `serve`; a failure is logged before it is raised."""
+    try:
+        serve(settings, on_ready)
+    except Failure as failure:
+        log.error("failed: %s", failure.message)
+        raise
 
 
 def with_reason(message: str, said: list[str]) -> str:

@@ -24,11 +24,10 @@ _STATES = {
 }
 
 
+# Not click.Path: it would stat the path, and hang on a mount whose daemon hangs.
 @click.command()
-@click.argument("mountpoint", type=click.Path(), required=False)
-@click.option(
-    "--json", "as_json", is_flag=True, help="For programs: mountpoint, source, state and stats.json of each."
-)
+@click.argument("mountpoint", type=str, required=False)
+@click.option("--json", "as_json", is_flag=True, help="For programs: mountpoint, source, state and stats.json of each.")
 def status(mountpoint: str | None, as_json: bool) -> int:
     """Show all lockfs mounts, or who holds and who waits in the one at MOUNTPOINT.
 
@@ -39,9 +38,7 @@ def status(mountpoint: str | None, as_json: bool) -> int:
         found = mounts.lockfs_mounts(table)
         answers = probe.ask_all(found)
         click.echo(
-            _json([_entry(*pair) for pair in zip(found, answers, strict=True)])
-            if as_json
-            else _all(found, answers)
+            _json([_entry(*pair) for pair in zip(found, answers, strict=True)]) if as_json else _all(found, answers)
         )
         return 0
     target = mounts.resolve(mountpoint, table)
@@ -99,9 +96,7 @@ def _all(found: Sequence[Mount], answers: Sequence[Answer]) -> str:
 def columns(rows: Sequence[Sequence[str]]) -> list[str]:
     """`rows` as lines, each column as wide as its widest cell."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    ]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
 def details(mount: Mount, answer: Answer) -> Iterator[str]:
@@ -159,9 +154,8 @@ def _who(row: dict[str, Any]) -> str:
 
 
 def _text(row: dict[str, Any], name: str) -> str:
-    return shown(
-        str(row.get(name, "?")).encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape")
-    )
+    # Lone surrogates, which JSON can carry, cannot be printed.
+    return shown(str(row.get(name, "?")).encode("utf-8", "backslashreplace").decode("utf-8"))
 
 
 def _holder(row: dict[str, Any]) -> str:

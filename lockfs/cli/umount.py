@@ -24,13 +24,14 @@ def grace_s() -> float:
     return float(str({field.name: field.default for field in dataclasses.fields(Settings)}["grace_s"]))
 
 
+# Not click.Path: it would stat the path, and hang on a mount whose daemon hangs.
 @click.command()
-@click.argument("mountpoint", type=click.Path())
+@click.argument("mountpoint", type=str)
 def umount(mountpoint: str) -> None:
     """Unmount MOUNTPOINT.
 
-    Open sessions get a few seconds to end; what is left of them is kept in the orphans. A mount whose daemon has
-    gone is taken away.
+    Open sessions get a few seconds to end; what is left of them is kept in the orphans. A mount whose daemon
+    has gone is taken away.
     """
     table = mounts.read_table()
     target = mounts.resolve(mountpoint, table)
@@ -85,9 +86,7 @@ def ask_to_end(pid: int, timeout_s: float) -> bool:
     except ProcessLookupError:
         return True
     except OSError as error:
-        raise Failure(
-            f"cannot end the daemon, pid {pid}: {reason(error)}; run this as its user or as root"
-        ) from error
+        raise Failure(f"cannot end the daemon, pid {pid}: {reason(error)}; run this as its user or as root") from error
     else:
         return _wait_for(pidfd, timeout_s)
     finally:

@@ -291,9 +291,7 @@ class Arbiter:
 
     # -- the queue and its index
 
-    def _enqueue(
-        self, file: _File, key: FileKey, handle: HandleId, kind: Kind, lineage: Lineage, now_s: float
-    ) -> None:
+    def _enqueue(self, file: _File, key: FileKey, handle: HandleId, kind: Kind, lineage: Lineage, now_s: float) -> None:
         self._asked += 1
         wait = Wait(key, handle, kind, lineage[0], now_s, lineage, self._asked)
         self._waits[handle] = file.queue[handle] = wait

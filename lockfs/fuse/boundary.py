@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import functools
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from pyfuse3 import FUSEError
@@ -32,11 +32,11 @@ T = TypeVar("T")
 
 def guarded(
     handler: Callable[Concatenate[S, P], Awaitable[T]],
-) -> Callable[Concatenate[S, P], Any]:
+) -> Callable[Concatenate[S, P], Coroutine[Any, Any, T]]:
     """A request handler that answers with an errno whatever happens; a bug is logged and costs this one operation."""
 
     @functools.wraps(handler)
-    async def wrapper(self: S, *args: P.args, **kwargs: P.kwargs) -> T:
+    async def wrapper(self: S, /, *args: P.args, **kwargs: P.kwargs) -> T:
         try:
             return await handler(self, *args, **kwargs)
         except FUSEError:

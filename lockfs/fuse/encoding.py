@@ -10,7 +10,7 @@ from lockfs.runtime.attributes import Changes
 
 
 def attributes_of(status: os.stat_result, number: int, entry_s: float, attr_s: float) -> EntryAttributes:
-    """The attributes of a reply: `number` is the inode's, the times are how long the kernel may keep name and attributes."""
+    """A reply's attributes. `number` is the inode's; the times say how long the kernel may keep name and attributes."""
     entry = EntryAttributes()
     entry.st_ino = InodeT(number)
     entry.st_mode = ModeT(status.st_mode)
@@ -44,6 +44,16 @@ def changes_of(attr: EntryAttributes, fields: SetattrFields) -> Changes:
 def statvfs_of(status: os.statvfs_result) -> StatvfsData:
     """statvfs(3) of the backing filesystem."""
     data = StatvfsData()
-    for name in ("f_bsize", "f_frsize", "f_blocks", "f_bfree", "f_bavail", "f_files", "f_ffree", "f_favail", "f_namemax"):
+    for name in (
+        "f_bsize",
+        "f_frsize",
+        "f_blocks",
+        "f_bfree",
+        "f_bavail",
+        "f_files",
+        "f_ffree",
+        "f_favail",
+        "f_namemax",
+    ):
         setattr(data, name, getattr(status, name))
     return data

@@ -87,7 +87,7 @@ async def _serve(settings: Settings, layout: Layout, on_ready: Callable[[], None
     try:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(filesystem.state.waiting.watch_signals)
-            nursery.start_soon(filesystem.opener.intents.expire)
+            nursery.start_soon(filesystem.walk.intents.expire)
             nursery.start_soon(_stop_on_signal, filesystem)
             await pyfuse3.main(min_tasks=_MIN_TASKS, max_tasks=_MAX_TASKS)
             nursery.cancel_scope.cancel()

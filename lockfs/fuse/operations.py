@@ -6,6 +6,7 @@ import errno
 import itertools
 import os
 from collections.abc import Callable, Sequence
+from typing import cast
 
 import pyfuse3
 from pyfuse3 import EntryAttributes, FileHandleT, FileInfo, FlagT, InodeT, ModeT, RequestContext
@@ -70,22 +71,20 @@ class Operations(pyfuse3.Operations):
         slot = state.slots.get(parent, name)
         node = None
         status: os.stat_result | None = None
-        if slot is not None or self._fs.opener.intents:
-            node = self._fs.opener.private_node(slot, parent, name, tid, None)
+        if slot is not None or self._fs.walk.intents:
+            node = self._fs.walk.private_node(slot, parent, name, tid, None)
         if node is None:
             status = os.stat(name, dir_fd=self._nodes.dir_fd(parent), follow_symlinks=False)
             found = self._nodes.committed(status, parent, name)
-            if self._fs.opener.intents:
-                node = self._fs.opener.private_node(slot, parent, name, tid, found)
+            if self._fs.walk.intents:
+                node = self._fs.walk.private_node(slot, parent, name, tid, found)
             if node is None:
                 return await self._committed_entry(found, status, parent, name)
         node.nlookup += 1
         status = self._fs.attributes.status(node, tid)
         return attributes_of(status, node.nodeid, 0, 0)
 
-    async def _committed_entry(
-        self, node: Node, status: os.stat_result, parent: Node, name: bytes
-    ) -> EntryAttributes:
+    async def _committed_entry(self, node: Node, status: os.stat_result, parent: Node, name: bytes) -> EntryAttributes:
         slot = self._fs.state.slots.get(parent, name)
         node.nlookup += 1
         node.growing = slot is not None and slot.twin is not None and bool(slot.twin.handles)
@@ -171,9 +170,7 @@ class Operations(pyfuse3.Operations):
         return await self._entry(parent, name, ctx.pid)
 
     @guarded
-    async def symlink(
-        self, parent_inode: InodeT, name: bytes, target: bytes, ctx: RequestContext
-    ) -> EntryAttributes:
+    async def symlink(self, parent_inode: InodeT, name: bytes, target: bytes, ctx: RequestContext) -> EntryAttributes:
         parent = self._place(parent_inode, name)
         self._fs.names.symlink(parent, name, target, _request(ctx))
         return await self._entry(parent, name, ctx.pid)
@@ -244,11 +241,11 @@ class Operations(pyfuse3.Operations):
         return self._opened(handle), attributes_of(status, node.nodeid, 0, 0)
 
     @guarded
-    async def read(self, fh: FileHandleT, off: int, size: int) -> bytes | bytearray | memoryview:
+    async def read(self, fh: FileHandleT, off: int, size: int) -> bytes:
         handle = self._files[fh]
         if isinstance(handle, bytes):
             return handle[off : off + size]
-        return await self._fs.read(handle, off, size)
+        return cast(bytes, await self._fs.read(handle, off, size))  # pyfuse3 takes any buffer
 
     @guarded
     async def write(self, fh: FileHandleT, off: int, buf: bytes) -> int:

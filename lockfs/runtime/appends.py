@@ -21,7 +21,7 @@ from lockfs.runtime.nodes import Node
 from lockfs.runtime.processes import Caller, command, has_children, killed_by
 from lockfs.runtime.sessions import Sessions
 from lockfs.runtime.slots import Slot
-from lockfs.runtime.statuses import with_fields
+from lockfs.runtime.statuses import new_file_status, with_fields
 from lockfs.store.journal import Writer
 from lockfs.store.orphans import Note
 from lockfs.store.staging import append_all
@@ -30,15 +30,15 @@ from lockfs.store.staging import append_all
 class Twin:
     """The appenders' inode of one entry. `slot` None: the entry was removed, the appenders keep the old file."""
 
-    __slots__ = ("fd", "handles", "node", "slot", "target")
+    __slots__ = ("fd", "handles", "new_file", "node", "slot")
 
     def __init__(self, slot: Slot, node: Node) -> None:
         self.slot: Slot | None = slot
         self.node = node
         self.fd = -1
         """The version that stands, opened for appending; -1 before the first open."""
-        self.target: Node | None = None
-        """The readers' node, if the kernel knows it."""
+        self.new_file = (0o600, 0, 0)
+        """Mode, owner and group, should an appender have to make the file."""
         self.handles: set[AppendHandle] = set()
 
     def follow(self, fd: int, target: Node) -> None:
@@ -89,8 +89,8 @@ class Appends:
             slot.twin = None
             self._state.slots.drop_if_idle(slot)
 
-    def open_file(self, twin: Twin, create_mode: int | None, uid: int, gid: int) -> None:
-        """Open the version that stands; make an empty one if there is none and `create_mode` is given.
+    def open_file(self, twin: Twin, *, create: bool) -> None:
+        """Open the version that stands; make an empty one (`twin.new_file`) if there is none and `create` says so.
 
         Raises OSError (ENOENT ...).
         """
@@ -106,9 +106,10 @@ class Appends:
         except PermissionError:  # not root, and a file that its owner may write but not read
             twin.fd = os.open(slot.name, flags & ~os.O_RDWR | os.O_WRONLY, dir_fd=parent_fd)
         except FileNotFoundError:
-            if create_mode is None:
+            if not create:
                 raise
-            twin.fd = os.open(slot.name, flags | os.O_CREAT | os.O_EXCL, create_mode & 0o7777, dir_fd=parent_fd)
+            mode, uid, gid = twin.new_file
+            twin.fd = os.open(slot.name, flags | os.O_CREAT | os.O_EXCL, mode, dir_fd=parent_fd)
             self._state.give_ownership(twin.fd, slot.parent, uid, gid)
             self._state.kernel.forget_attributes(slot.parent)
 
@@ -207,7 +208,10 @@ class Appends:
         if twin.fd < 0:
             if slot is None:
                 raise OSError(errno.ESTALE, "the file was removed")
-            return os.stat(slot.name, dir_fd=self._state.nodes.dir_fd(slot.parent), follow_symlinks=False)
+            try:
+                return os.stat(slot.name, dir_fd=self._state.nodes.dir_fd(slot.parent), follow_symlinks=False)
+            except FileNotFoundError:  # a stranger is creating it; this appender waits for that
+                return new_file_status(*twin.new_file, twin.node.nodeid)
         status = os.fstat(twin.fd)
         held = self.held_by(twin, tid)
         return with_fields(status, {stat.ST_SIZE: status.st_size + held} if held else {})
@@ -257,5 +261,3 @@ class Appends:
             twin.handles.discard(handle)
             self.open_handles -= 1
             self.drop_if_unused(twin)
-
-

@@ -6,7 +6,6 @@ import errno
 import os
 import stat
 from dataclasses import dataclass
-from typing import NoReturn
 
 from lockfs.core.arbiter import Kind
 from lockfs.core.policy import Mode
@@ -18,9 +17,14 @@ from lockfs.runtime.mountstate import MountState
 from lockfs.runtime.nodes import Node
 from lockfs.runtime.opening import Opener, Request
 from lockfs.runtime.processes import Caller
-from lockfs.runtime.sessions import Session, SessionKind, Sessions
+from lockfs.runtime.second_walk import SecondWalk
+from lockfs.runtime.session import Session, SessionKind
+from lockfs.runtime.sessions import Sessions
 from lockfs.runtime.slots import Slot
-from lockfs.runtime.statuses import with_fields
+from lockfs.runtime.statuses import new_file_status, with_fields
+
+Target = str | tuple[int, bytes]
+"""A version of a file: a path through /proc/self/fd, or an entry of an open directory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +42,13 @@ class Changes:
 class Attributes:
     """Reads and changes attributes. All raise OSError."""
 
-    def __init__(self, state: MountState, sessions: Sessions, appends: Appends, opener: Opener) -> None:
+    def __init__(
+        self, state: MountState, sessions: Sessions, appends: Appends, walk: SecondWalk, opener: Opener
+    ) -> None:
         self._state = state
         self._sessions = sessions
         self._appends = appends
+        self._walk = walk
         self._opener = opener
 
     def status(self, node: Node, tid: int) -> os.stat_result:
@@ -76,14 +83,14 @@ class Attributes:
         for path in self._targets(node):
             _apply(path, changes)
 
-    def _targets(self, node: Node) -> list[str | tuple[int, bytes]]:
+    def _targets(self, node: Node) -> list[Target]:
         """All versions that a change of attributes reaches: the committed one and the one being written (W5)."""
         session = node.session
         if node.twin is not None:
             return [f"/proc/self/fd/{node.twin.fd}"] if node.twin.fd >= 0 else []
         if session is None:
             return self._committed_targets(node)
-        targets: list[str | tuple[int, bytes]] = []
+        targets: list[Target] = []
         if session.state is State.OPEN and not session.is_new:
             committed = self._state.nodes.find(session.base_id) if session.base_id else None
             if committed is not None:
@@ -95,8 +102,8 @@ class Attributes:
         targets.append(f"/proc/self/fd/{session.staged.fd}")
         return targets
 
-    def _committed_targets(self, node: Node) -> list[str | tuple[int, bytes]]:
-        targets: list[str | tuple[int, bytes]] = []
+    def _committed_targets(self, node: Node) -> list[Target]:
+        targets: list[Target] = []
         if node.fd >= 0:
             targets.append(f"/proc/self/fd/{node.fd}")
         else:
@@ -117,7 +124,7 @@ class Attributes:
     # --- size ------------------------------------------------------------------------------------------------------
 
     async def _resize(self, node: Node, size: int, handle: FileHandle | None, request: Request) -> None:
-        intent = self._opener.intents.take(request.tid) if self._opener.intents else None
+        intent = self._walk.intents.take(request.tid) if self._walk.intents else None
         try:
             session = handle.session if isinstance(handle, SessionHandle) else node.session
             if isinstance(handle, PlainHandle):
@@ -135,13 +142,13 @@ class Attributes:
                 await self._resize_committed(node, size, request, intent)
         finally:
             if intent is not None:
-                self._opener.finish(intent)
+                self._walk.finish(intent)
 
     async def _resize_committed(self, node: Node, size: int, request: Request, intent: Intent | None) -> None:
         self._state.refuse_when_stopping()
         mode = self._opener.mode_of(node, 0 if size else os.O_TRUNC)
         if mode is Mode.PROTECT and intent is None and request.tid > 0:
-            self._send_round(node, request)
+            raise self._walk.sent_round(Intent(request.tid, node, frozenset(node.names()), append=False))
         if mode is Mode.SHARED or node.parent is None:
             self._truncate_in_place(node, size)
             return
@@ -158,9 +165,6 @@ class Attributes:
                 self._state.waiting.release(with_pen)
         finally:
             self._state.slots.done(slot)
-
-    def _send_round(self, node: Node, request: Request) -> NoReturn:
-        self._opener.send_round(Intent(request.tid, node, frozenset(node.names()), append=False))
 
     def _truncate_in_place(self, node: Node, size: int) -> None:
         fd = self._state.nodes.open_file(node, os.O_WRONLY | os.O_NONBLOCK)
@@ -221,28 +225,20 @@ class Attributes:
             state.waiting.release(pen)
 
 
-def new_file_status(mode: int, uid: int, gid: int, ino: int) -> os.stat_result:
-    """The attributes of a file that is about to be made."""
-    return os.stat_result((stat.S_IFREG | mode & 0o7777, ino, 0, 1, uid, gid, 0, 0, 0, 0))
-
-
-def _apply(target: str | tuple[int, bytes], changes: Changes) -> None:
+def _apply(target: Target, changes: Changes) -> None:
     """Change one version: owner before mode, because chown(2) clears setuid bits."""
-    if isinstance(target, tuple):
-        directory, name = target
-        path: str | bytes = name
-        where = {"dir_fd": directory}
-        links = False
-    else:
-        path, where, links = target, {}, True
+    directory: int | None
+    path: str | bytes
+    directory, path = (None, target) if isinstance(target, str) else target
+    follow = directory is None  # /proc/self/fd/N leads to the file itself; an entry may be a symbolic link
     if changes.uid is not None or changes.gid is not None:
         uid = -1 if changes.uid is None else changes.uid
         gid = -1 if changes.gid is None else changes.gid
-        os.chown(path, uid, gid, follow_symlinks=links, **where)
+        os.chown(path, uid, gid, dir_fd=directory, follow_symlinks=follow)
     if changes.mode is not None:
-        os.chmod(path, changes.mode & 0o7777, **where)  # the kernel never asks it of a symbolic link
+        os.chmod(path, changes.mode & 0o7777, dir_fd=directory)  # the kernel never asks it of a symbolic link
     if changes.atime_ns is not None or changes.mtime_ns is not None:
-        status = os.stat(path, follow_symlinks=links, **where)
+        status = os.stat(path, dir_fd=directory, follow_symlinks=follow)
         atime = status.st_atime_ns if changes.atime_ns is None else changes.atime_ns
         mtime = status.st_mtime_ns if changes.mtime_ns is None else changes.mtime_ns
-        os.utime(path, ns=(atime, mtime), follow_symlinks=links, **where)
+        os.utime(path, ns=(atime, mtime), dir_fd=directory, follow_symlinks=follow)

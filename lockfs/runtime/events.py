@@ -89,5 +89,5 @@ class Counters:
 
     def most_contended(self, count: int) -> list[tuple[bytes, Contention]]:
         """The paths with most waits and refusals, most first."""
-        ranked = sorted(self.contended.items(), key=lambda item: (item[1].waits + item[1].refusals), reverse=True)
+        ranked = sorted(self.contended.items(), key=lambda item: item[1].waits + item[1].refusals, reverse=True)
         return ranked[:count]

@@ -17,6 +17,7 @@ from lockfs.runtime.namespace import Namespace
 from lockfs.runtime.nodes import Node
 from lockfs.runtime.opening import Opener
 from lockfs.runtime.reading import Reader
+from lockfs.runtime.second_walk import SecondWalk
 from lockfs.runtime.sessions import Sessions
 from lockfs.runtime.settings import Settings
 from lockfs.store.layout import Layout
@@ -32,9 +33,10 @@ class Filesystem:
         self.state = MountState(settings, layout, kernel, max_dir_fds)
         self.sessions = Sessions(self.state)
         self.appends = Appends(self.state, self.sessions)
-        self.opener = Opener(self.state, self.sessions, self.appends)
+        self.walk = SecondWalk(self.state, self.sessions, self.appends)
+        self.opener = Opener(self.state, self.sessions, self.appends, self.walk)
         self.names = Namespace(self.state, self.sessions, self.appends)
-        self.attributes = Attributes(self.state, self.sessions, self.appends, self.opener)
+        self.attributes = Attributes(self.state, self.sessions, self.appends, self.walk, self.opener)
         self.directories = Directories(self.state, self.sessions)
         self._reader = Reader(self.state)
         self._sweep()
@@ -116,7 +118,7 @@ class Filesystem:
         self.state.stopping = True
         self.state.waiting.dismiss_all()
         with trio.move_on_after(self.state.settings.grace_s):
-            while self.sessions.open:
+            while self.sessions.open:  # noqa: ASYNC110 - once in a mount's life; an event would burden every session
                 await trio.sleep(_STOP_POLL_S)
         self.abort_sessions()
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from lockfs.runtime.appends import Twin
     from lockfs.runtime.nodes import Node
     from lockfs.runtime.processes import Caller
-    from lockfs.runtime.sessions import Session
+    from lockfs.runtime.session import Session
     from lockfs.runtime.slots import Slot
 
 

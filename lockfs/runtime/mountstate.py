@@ -80,7 +80,15 @@ class MountState:
         wait = not nonblocking and (self.settings.on_conflict == "queue")
         timeout_s = self.settings.queue_timeout_s
         return await self._acquire(
-            slot, handle, kind, caller, tid, timeout_s, wait, errno.EAGAIN if nonblocking else errno.EBUSY, errno.ETIMEDOUT
+            slot,
+            handle,
+            kind,
+            caller,
+            tid,
+            timeout_s,
+            wait,
+            errno.EAGAIN if nonblocking else errno.EBUSY,
+            errno.ETIMEDOUT,
         )
 
     async def acquire_briefly(self, slot: Slot, handle: HandleId, kind: Kind, caller: Caller, tid: int) -> Granted:
@@ -155,7 +163,9 @@ class MountState:
 
     @staticmethod
     def _tell(what: str, path: bytes, caller: Caller, holder: WriterId | None) -> None:
-        log.info("%s path=%s asked=%s holder=%s", what, shown(path), process_label(caller.writer), process_label(holder))
+        log.info(
+            "%s path=%s asked=%s holder=%s", what, shown(path), process_label(caller.writer), process_label(holder)
+        )
 
     def give_ownership(self, fd: int, parent: Node, uid: int, gid: int) -> None:
         """Make a new file the caller's, and its group the setgid directory's where there is one (W5, mkdir(2))."""

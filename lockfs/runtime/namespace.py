@@ -13,8 +13,8 @@ from lockfs.runtime.appends import Appends
 from lockfs.runtime.mountstate import MountState
 from lockfs.runtime.nodes import Node
 from lockfs.runtime.opening import Request
-from lockfs.runtime.sessions import Session, Sessions
-from lockfs.runtime.slots import Slot
+from lockfs.runtime.session import Session
+from lockfs.runtime.sessions import Sessions
 from lockfs.store.entries import RENAME_EXCHANGE, RENAME_NOREPLACE, rename
 
 
@@ -144,9 +144,10 @@ class Namespace:
             self._state.nodes.drop_name(node, parent, name)
 
     def _refuse_pending_inside(self, directory: Node | None) -> None:
-        if directory is not None and directory.is_dir:
-            if any(slot.parent is directory and slot.session is not None for slot in self._state.slots):
-                raise OSError(errno.ENOTEMPTY, "somebody is creating a file in it")
+        if directory is None or not directory.is_dir:
+            return
+        if any(slot.parent is directory and slot.session is not None for slot in self._state.slots):
+            raise OSError(errno.ENOTEMPTY, "somebody is creating a file in it")
 
     # --- renaming --------------------------------------------------------------------------------------------------
 

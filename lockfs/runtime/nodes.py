@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from lockfs.runtime.appends import Twin
     from lockfs.runtime.handles import FileHandle
-    from lockfs.runtime.sessions import Session
+    from lockfs.runtime.session import Session
 
 ROOT_ID = 1
 _FIRST_VIRTUAL_ID = 1 << 62
@@ -124,7 +124,7 @@ class NodeTable:
         return self._by_file.get(file_id)
 
     def _number(self, file_id: FileId) -> int:
-        """The backing inode number where it is free to use, so that st_ino and d_ino agree; else a number of our own."""
+        """The backing inode number where it is free, so that st_ino and d_ino agree; else a number of our own."""
         dev, ino = file_id
         if dev == self.root_dev and ino not in self._by_id and ino not in _RESERVED and ino < _FIRST_VIRTUAL_ID:
             return ino

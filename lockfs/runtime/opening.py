@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from typing import NoReturn
 
 from lockfs.core.arbiter import Kind
 from lockfs.core.ids import HandleId
@@ -14,11 +13,13 @@ from lockfs.core.session import State
 from lockfs.runtime.appends import Appends, Twin
 from lockfs.runtime.events import log, shown
 from lockfs.runtime.handles import FileHandle, PlainHandle, SessionHandle
-from lockfs.runtime.intents import Intent, Intents
+from lockfs.runtime.intents import Intent
 from lockfs.runtime.mountstate import MountState
 from lockfs.runtime.nodes import Node
 from lockfs.runtime.processes import Caller
-from lockfs.runtime.sessions import Session, SessionKind, Sessions
+from lockfs.runtime.second_walk import SecondWalk
+from lockfs.runtime.session import Session, SessionKind
+from lockfs.runtime.sessions import Sessions
 from lockfs.runtime.slots import Slot
 
 _IN_PLACE_FLAGS = os.O_ACCMODE | os.O_APPEND | os.O_DSYNC | os.O_SYNC
@@ -49,75 +50,17 @@ def is_append(flags: int) -> bool:
 class Opener:
     """Answers open and create."""
 
-    def __init__(self, state: MountState, sessions: Sessions, appends: Appends) -> None:
+    def __init__(self, state: MountState, sessions: Sessions, appends: Appends, walk: SecondWalk) -> None:
         self._state = state
         self._sessions = sessions
         self._appends = appends
-        self.intents = Intents(self._intent_dropped)
-
-    # --- the second walk -------------------------------------------------------------------------------------------
-
-    def send_round(self, intent: Intent) -> NoReturn:
-        """Have the kernel walk the path once more."""
-        self.intents.remember(intent)
-        raise OSError(errno.ESTALE, "once more, for a private inode")
-
-    def _intent_dropped(self, intent: Intent) -> None:
-        if intent.given is not None:
-            self._end_given(intent.given)
-
-    def finish(self, intent: Intent) -> None:
-        """The request that an intent was for is done."""
-        self._intent_dropped(intent)
-
-    def _end_given(self, node: Node) -> None:
-        """A node that was pinned for an open that is over."""
-        session, twin = node.session, node.twin
-        self._state.nodes.unpin(node)
-        if session is not None and session.state is State.PREPARED and session.node is node and node.pins == 0:
-            self._sessions.give_up(session)
-        elif twin is not None:
-            self._appends.drop_if_unused(twin)
-
-    def private_node(self, slot: Slot | None, parent: Node, name: bytes, tid: int, found: Node | None) -> Node | None:
-        """What a lookup of `name` shows this thread instead of the committed file: its own session's inode.
-
-        `found` is the committed file's node, if the backing directory was asked already.
-        """
-        intent = self.intents.of(tid) if self.intents else None
-        if intent is not None and ((parent, name) in intent.names or (found is not None and found is intent.node)):
-            return self._given(intent, slot or self._state.slots.obtain(parent, name))
-        if slot is not None and slot.session is not None:
-            if self._sessions.is_family(slot.session, self._state.processes.caller(tid).lineage):
-                return slot.session.node
-        return None
-
-    def _given(self, intent: Intent, slot: Slot) -> Node:
-        caller = self._state.processes.caller(intent.tid)
-        node: Node
-        if slot.session is not None and self._sessions.is_family(slot.session, caller.lineage):
-            node = slot.session.node
-        elif intent.append:
-            node = self._appends.twin_of(slot).node
-        elif intent.given is not None and intent.given.session is not None and intent.given.twin is None:
-            return intent.given
-        else:
-            session = self._sessions.prepare(slot, caller.writer)
-            if intent.create_mode is not None:
-                session.new_mode, session.new_uid, session.new_gid = intent.create_mode, intent.uid, intent.gid
-            node = session.node
-        if intent.given is not node:
-            self._state.nodes.pin(node)
-            if intent.given is not None:
-                self._end_given(intent.given)
-            intent.given = node
-        return node
+        self._walk = walk
 
     # --- open ------------------------------------------------------------------------------------------------------
 
     async def open(self, node: Node, flags: int, request: Request) -> FileHandle:
         """Open by inode. Raises OSError; ESTALE sends the kernel round once more."""
-        intent = self.intents.take(request.tid) if self.intents else None
+        intent = self._walk.intents.take(request.tid) if self._walk.intents else None
         try:
             if node.session is not None:
                 return await self._open_session(node, node.session, flags, request, intent)
@@ -130,7 +73,7 @@ class Opener:
             return await self._open_to_write(node, flags, request, intent)
         finally:
             if intent is not None:
-                self.finish(intent)
+                self._walk.finish(intent)
 
     def _open_plain(self, node: Node, flags: int) -> PlainHandle:
         fd = self._state.nodes.open_file(node, flags & _IN_PLACE_FLAGS & ~os.O_APPEND | os.O_NONBLOCK)
@@ -153,7 +96,7 @@ class Opener:
             # The kernel came back without a lookup: a magic link (/proc/self/fd/N), or a thread that we cannot see.
             log.info("written in place path=%s reason=%r", shown(node.path()), "opened without a name")
             return await self._open_live(node, flags, request)
-        self.send_round(Intent(request.tid, node, frozenset(node.names()), is_append(flags)))
+        raise self._walk.sent_round(Intent(request.tid, node, frozenset(node.names()), is_append(flags)))
 
     def mode_of(self, node: Node, flags: int) -> Mode:
         """The rule for a committed file (D1, D4)."""
@@ -194,9 +137,7 @@ class Opener:
                 slot, handle, Kind.PEN, caller, request.tid, nonblocking=bool(flags & os.O_NONBLOCK)
             )
             try:
-                fd = self._state.nodes.open_file(
-                    node, flags & _IN_PLACE_FLAGS | (flags & os.O_TRUNC) | os.O_NONBLOCK
-                )
+                fd = self._state.nodes.open_file(node, flags & _IN_PLACE_FLAGS | (flags & os.O_TRUNC) | os.O_NONBLOCK)
             except OSError:
                 self._state.waiting.release(handle)
                 raise
@@ -239,9 +180,7 @@ class Opener:
         state = self._state
         hid = state.new_handle_id()
         slot = session.slot
-        granted = await state.acquire(
-            slot, hid, Kind.PEN, caller, request.tid, nonblocking=bool(flags & os.O_NONBLOCK)
-        )
+        granted = await state.acquire(slot, hid, Kind.PEN, caller, request.tid, nonblocking=bool(flags & os.O_NONBLOCK))
         try:
             if granted.joined and slot.session is not None:  # the family got the pen meanwhile
                 return self._join_late(node, session, slot.session, caller, hid)
@@ -290,7 +229,9 @@ class Opener:
     def _became_shared(self, slot: Slot, flags: int) -> bool:
         if flags & os.O_TRUNC:
             return False
-        fd = os.open(slot.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._state.nodes.dir_fd(slot.parent))
+        fd = os.open(
+            slot.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._state.nodes.dir_fd(slot.parent)
+        )
         try:
             return is_sqlite_header(os.pread(fd, _SQLITE_HEADER_SIZE, 0))
         finally:
@@ -322,9 +263,7 @@ class Opener:
                 self._sessions.attach(session, handle)
                 turn = None
                 return handle
-            mode = intent.create_mode if intent is not None else None
-            uid, gid = (intent.uid, intent.gid) if intent is not None else (0, 0)
-            self._appends.open_file(twin, mode, uid, gid)
+            self._appends.open_file(twin, create=intent is not None and intent.create_mode is not None)
             return self._appends.attach(twin, caller, request.tid)
         finally:
             if turn is not None:
@@ -340,9 +279,7 @@ class Opener:
             pen = self._state.new_handle_id()
             caller = self._state.processes.caller(request.tid)
             await self._state.acquire(slot, pen, Kind.PEN, caller, request.tid)
-        fd = os.open(
-            f"/proc/self/fd/{twin.fd}", flags & _IN_PLACE_FLAGS | (flags & os.O_TRUNC) | os.O_CLOEXEC
-        )
+        fd = os.open(f"/proc/self/fd/{twin.fd}", flags & _IN_PLACE_FLAGS | (flags & os.O_TRUNC) | os.O_CLOEXEC)
         if pen is not None:
             self._state.slots.in_use(slot)
         handle = PlainHandle(node, fd, writing=pen is not None, slot=slot if pen is not None else None, pen=pen)
@@ -355,17 +292,15 @@ class Opener:
 
         Raises OSError; ESTALE sends the kernel round, to the open that may wait.
         """
-        self.intents.discard(request.tid)
+        self._walk.intents.discard(request.tid)
         self._state.refuse_when_stopping()
         rule = self._state.policy.rule_for(parent.path(name)).mode
         slot = self._state.slots.get(parent, name)
-        again = Intent(
-            request.tid, None, frozenset({(parent, name)}), is_append(flags), mode, request.uid, request.gid
-        )
+        again = Intent(request.tid, None, frozenset({(parent, name)}), is_append(flags), mode, request.uid, request.gid)
         if slot is not None and self._state.arbiter.holder(slot.key) is not None:
             if flags & os.O_EXCL:
                 raise OSError(errno.EEXIST, "somebody is creating it")
-            self.send_round(again)
+            raise self._walk.sent_round(again)
         plain = rule is Mode.SHARED or not is_writing(flags) or parent.file_id[0] != self._state.nodes.root_dev
         if plain or rule is Mode.LIVE or is_append(flags):
             return await self._create_in_place(parent, name, mode, flags, request, rule, again)
@@ -375,7 +310,7 @@ class Opener:
             return await self._create_session(parent, name, mode, request)
         if flags & os.O_EXCL:
             raise OSError(errno.EEXIST, "it exists")
-        self.send_round(again)
+        raise self._walk.sent_round(again)
 
     async def _create_session(self, parent: Node, name: bytes, mode: int, request: Request) -> SessionHandle:
         """A new file, by a writer who gets the pen at once; nobody else sees it before the commit (W2)."""
@@ -413,7 +348,7 @@ class Opener:
         except FileExistsError:
             if flags & os.O_EXCL:
                 raise
-            self.send_round(again)
+            raise self._walk.sent_round(again) from None
         try:
             state.give_ownership(fd, parent, request.uid, request.gid)
             status = os.fstat(fd)
@@ -425,7 +360,7 @@ class Opener:
             os.close(fd)
             caller = state.processes.caller(request.tid)
             twin = self._appends.twin_of(state.slots.obtain(parent, name))
-            self._appends.open_file(twin, None, 0, 0)
+            self._appends.open_file(twin, create=False)
             state.nodes.drop_if_unused(node)
             return self._appends.attach(twin, caller, request.tid)
         slot, pen = None, None

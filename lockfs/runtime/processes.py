@@ -15,8 +15,7 @@ _CACHE_S = 0.25
 _CACHE_ENTRIES = 4096
 _PF_EXITING = 0x4
 _ENDING_SIGNALS = sum(
-    1 << (number - 1)
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGKILL)
+    1 << (number - 1) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGKILL)
 )
 _TGID = re.compile(rb"^Tgid:\t(\d+)$", re.M)
 _MASKS = re.compile(rb"^(SigPnd|ShdPnd|SigBlk|SigIgn):\t([0-9a-f]+)$", re.M)

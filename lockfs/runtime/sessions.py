@@ -5,10 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import signal
-import stat
-from enum import Enum
-
-import trio
 
 from lockfs.core.ids import Lineage, WriterId
 from lockfs.core.policy import is_sqlite_header
@@ -16,108 +12,15 @@ from lockfs.core.session import Ending, Event, State, Verdict, advance, verdict
 from lockfs.runtime.events import log, process_label, shown
 from lockfs.runtime.handles import SessionHandle
 from lockfs.runtime.mountstate import MountState
-from lockfs.runtime.nodes import Node
 from lockfs.runtime.processes import Caller, command, killed_by
+from lockfs.runtime.session import Session, SessionKind
 from lockfs.runtime.slots import Slot
-from lockfs.runtime.statuses import with_fields
 from lockfs.store.journal import Writer
 from lockfs.store.orphans import Note
-from lockfs.store.staging import Staged, adopt_attributes, copy_content, write_all
+from lockfs.store.staging import adopt_attributes, copy_content, write_all
 
 _COPY_IN_LOOP = 256 << 10
 """Bases up to this size in bytes are copied at once, larger ones in a thread."""
-
-
-class SessionKind(Enum):
-    """How the writer opened the file; see the table in SEMANTICS.md."""
-
-    REPLACER = "replacer"
-    EDITOR = "editor"
-    TRUNCATE = "truncate"
-
-
-class Session:
-    """One writer's private version of a file."""
-
-    __slots__ = (
-        "abort_reason",
-        "base_fd",
-        "base_id",
-        "changed",
-        "copied",
-        "copying",
-        "failed",
-        "handles",
-        "killed",
-        "kind",
-        "new_gid",
-        "new_mode",
-        "new_uid",
-        "node",
-        "owner",
-        "removed_by_writer",
-        "replaced",
-        "slot",
-        "spoiled",
-        "staged",
-        "state",
-        "synced",
-    )
-
-    def __init__(self, slot: Slot, staged: Staged, node: Node, owner: WriterId) -> None:
-        self.slot = slot
-        self.staged = staged
-        self.node = node
-        self.owner = owner
-        self.state = State.PREPARED
-        self.kind = SessionKind.REPLACER
-        self.base_fd = -1
-        """The committed version, open, while the staged file has not its content yet (editors)."""
-        self.base_id: tuple[int, int] | None = None
-        """The committed version that stood when the session began; None: a new file."""
-        self.new_mode = 0o600
-        self.new_uid = 0
-        self.new_gid = 0
-        self.spoiled = False
-        """The staged file got attributes of its own: it cannot serve another session."""
-        self.copied = True
-        self.changed = False
-        self.synced = True
-        self.failed = 0
-        """The errno of a write that did not succeed, or 0."""
-        self.killed = 0
-        """The signal that ended the process that opened it, or 0."""
-        self.abort_reason = ""
-        """Why it was ended from outside, or ''."""
-        self.removed_by_writer = False
-        self.replaced = False
-        self.handles: set[SessionHandle] = set()
-        self.copying = trio.Lock()
-
-    @property
-    def read_fd(self) -> int:
-        """Where reads and fstat go: the committed version until the first change."""
-        return self.staged.fd if self.copied else self.base_fd
-
-    @property
-    def is_new(self) -> bool:
-        """No committed version stood at the path when the session began."""
-        return self.base_id is None
-
-    def writers(self) -> int:
-        """How many writing handles are open."""
-        return sum(1 for handle in self.handles if handle.writing)
-
-    def status(self) -> os.stat_result:
-        """fstat(2) of what the writer sees, with the staged file's inode number."""
-        status = os.fstat(self.read_fd)
-        changes: dict[int, int] = {}
-        if not self.copied:
-            changes[stat.ST_INO] = self.staged.ino
-            changes[stat.ST_NLINK] = 1
-        if self.state is State.DETACHED and self.removed_by_writer:
-            changes[stat.ST_NLINK] = 0
-        return with_fields(status, changes)
 
 
 class Sessions:
@@ -182,23 +85,25 @@ class Sessions:
 
     async def make_copy(self, session: Session, length: int | None = None) -> None:
         """Before an editor's first change: bring the old content (up to `length` bytes) into the staged file."""
+        if not session.copied:
+            async with session.copying:
+                await self._copy_once(session, length)
+
+    async def _copy_once(self, session: Session, length: int | None) -> None:
         if session.copied:
             return
-        async with session.copying:
-            if session.copied:
-                return
-            try:
-                size = os.fstat(session.base_fd).st_size if length is None else length
-                if size <= _COPY_IN_LOOP:
-                    copy_content(session.base_fd, session.staged.fd, length)
-                else:
-                    await self._state.in_thread(copy_content, session.base_fd, session.staged.fd, length)
-            except OSError:
-                os.ftruncate(session.staged.fd, 0)
-                raise
-            session.copied = True
-            os.close(session.base_fd)
-            session.base_fd = -1
+        try:
+            size = os.fstat(session.base_fd).st_size if length is None else length
+            if size <= _COPY_IN_LOOP:
+                copy_content(session.base_fd, session.staged.fd, length)
+            else:
+                await self._state.in_thread(copy_content, session.base_fd, session.staged.fd, length)
+        except OSError:
+            os.ftruncate(session.staged.fd, 0)
+            raise
+        session.copied = True
+        os.close(session.base_fd)
+        session.base_fd = -1
 
     async def write(self, session: Session, offset: int, data: bytes) -> None:
         """pwrite(2) into the staged file. An error makes the session fail: its commit would be a torn file (N4)."""
@@ -251,7 +156,7 @@ class Sessions:
         handle.node.handles.add(handle)
 
     async def flush(self, handle: SessionHandle) -> None:
-        """A close(2) of one descriptor: find out whether the writer is being killed, report what failed, sync (N1, N4, N5)."""
+        """A close(2) of one descriptor: notice a writer being killed, report what failed, sync (N1, N4, N5)."""
         session = handle.session
         if session.state is State.ENDED or not handle.writing:
             return

@@ -11,7 +11,7 @@ from lockfs.core.ids import FileKey
 if TYPE_CHECKING:
     from lockfs.runtime.appends import Twin
     from lockfs.runtime.nodes import Node, NodeTable
-    from lockfs.runtime.sessions import Session
+    from lockfs.runtime.session import Session
 
 
 class Slot:

@@ -92,21 +92,28 @@ class Stats:
     def text(self) -> str:
         """The same for people."""
         p = self.picture()
+        sessions, waits, appends = p["sessions"], p["waits"], p["appends"]
+        rows = (
+            ("sessions", {**sessions, "orphans": p["orphans"]}),
+            ("waits", {key: f"{value:.3f} s" if key.endswith("_s") else value for key, value in waits.items()}),
+            ("conflicts", {key: p[key] for key in ("refusals", "timeouts", "interrupted", "deadlocks")}),
+            ("appends", appends),
+            ("errors", {"handlers": p["errors"]}),
+        )
         lines = [
             f"lockfs {p['lockfs']}  {p['source']} on {p['mountpoint']}  pid {p['pid']}  up {p['uptime_s']:.0f} s",
             "",
-            f"sessions   open {p['sessions']['open']}  commits {p['sessions']['commits']}  aborts {p['sessions']['aborts']}"
-            f"  orphans {p['orphans']}",
-            f"waits      now {p['waits']['now']}  in all {p['waits']['count']}  longest {p['waits']['longest_s']:.3f} s"
-            f"  median {p['waits']['median_s']:.3f} s",
-            f"conflicts  refused {p['refusals']}  timed out {p['timeouts']}  interrupted {p['interrupted']}"
-            f"  deadlocks avoided {p['deadlocks']}",
-            f"appends    records {p['appends']['records']}  bytes {p['appends']['bytes']}  handles open {p['appends']['open']}",
-            f"errors     {p['errors']}",
         ]
+        for title, values in rows:
+            shown_values = "  ".join(f"{key.removesuffix('_s')} {value}" for key, value in values.items())
+            lines.append(f"{title:<10} {shown_values}")
         for title, key, row in (
-            ("who writes now", "holders", "{path}  pid {pid} ({command})  {kind}  for {held_s:.3f} s, {waiting} waiting"),
-            ("who waits now", "waiters", "{path}  pid {pid} ({command})  {kind}  for {waited_s:.3f} s"),
+            (
+                "who writes now",
+                "holders",
+                "{path}  pid {pid} ({command})  {kind}  {held_s:.3f} s, {waiting} waiting",
+            ),
+            ("who waits now", "waiters", "{path}  pid {pid} ({command})  {kind}  {waited_s:.3f} s"),
             ("most contended", "contended", "{path}  waits {waits}  waited {waited_s:.3f} s  refused {refusals}"),
         ):
             lines += ["", title] + ["  " + row.format(**entry) for entry in p[key]]
@@ -121,5 +128,3 @@ def _path(slot: Slot | None) -> str:
 
 def _kind(slot: Slot | None) -> str:
     return slot.session.kind.value if slot is not None and slot.session is not None else "live"
-
-

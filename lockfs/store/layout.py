@@ -68,7 +68,7 @@ def open_layout(source: str, mountpoint: str) -> Layout:
             os.close(fd)
         if isinstance(error, OSError):
             raise LockfsError(
-                f"cannot prepare {os.fspath(source)}/.lockfs: {error.strerror}; it must be a directory that you may write to"
+                f"cannot prepare {source}/.lockfs: {error.strerror}; {source} must be a directory that you may write to"
             ) from error
         raise
     return Layout(root_fd, hidden_fd, staging_fd, orphans_fd, lock_fd)
@@ -78,7 +78,9 @@ def _lock(lock_fd: int, source: str, mountpoint: str) -> None:
     try:
         fcntl.flock(lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise LockfsError(f"{source} is mounted already {_described(lock_fd)}; use that mount, or unmount it first") from None
+        raise LockfsError(
+            f"{source} is mounted already {_described(lock_fd)}; use that mount, or unmount it first"
+        ) from None
     note = {"pid": os.getpid(), "mountpoint": mountpoint, "since": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
     os.ftruncate(lock_fd, 0)
     os.pwrite(lock_fd, json.dumps(note).encode() + b"\n", 0)

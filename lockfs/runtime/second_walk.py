@@ -1,0 +1,82 @@
+"""What the kernel's second walk of a path is shown: the private inode of whoever opens (fuse-facts)."""
+
+from __future__ import annotations
+
+import errno
+
+from lockfs.core.session import State
+from lockfs.runtime.appends import Appends
+from lockfs.runtime.intents import Intent, Intents
+from lockfs.runtime.mountstate import MountState
+from lockfs.runtime.nodes import Node
+from lockfs.runtime.sessions import Sessions
+from lockfs.runtime.slots import Slot
+
+
+class SecondWalk:
+    """Sends opens round, and answers the lookups that follow."""
+
+    def __init__(self, state: MountState, sessions: Sessions, appends: Appends) -> None:
+        self._state = state
+        self._sessions = sessions
+        self._appends = appends
+        self.intents = Intents(self._intent_dropped)
+
+    def sent_round(self, intent: Intent) -> OSError:
+        """The answer that has the kernel walk the path once more; raise it."""
+        self.intents.remember(intent)
+        return OSError(errno.ESTALE, "once more, for a private inode")
+
+    def _intent_dropped(self, intent: Intent) -> None:
+        if intent.given is not None:
+            self._end_given(intent.given)
+
+    def finish(self, intent: Intent) -> None:
+        """The request that an intent was for is done."""
+        self._intent_dropped(intent)
+
+    def _end_given(self, node: Node) -> None:
+        """A node that was pinned for an open that is over."""
+        session, twin = node.session, node.twin
+        self._state.nodes.unpin(node)
+        if session is not None and session.state is State.PREPARED and session.node is node and node.pins == 0:
+            self._sessions.give_up(session)
+        elif twin is not None:
+            self._appends.drop_if_unused(twin)
+
+    def private_node(self, slot: Slot | None, parent: Node, name: bytes, tid: int, found: Node | None) -> Node | None:
+        """What a lookup of `name` shows this thread instead of the committed file: its own session's inode.
+
+        `found` is the committed file's node, if the backing directory was asked already.
+        """
+        intent = self.intents.of(tid) if self.intents else None
+        if intent is not None and ((parent, name) in intent.names or (found is not None and found is intent.node)):
+            return self._given(intent, slot or self._state.slots.obtain(parent, name))
+        session = slot.session if slot is not None else None
+        if session is None or not self._sessions.is_family(session, self._state.processes.caller(tid).lineage):
+            return None
+        return session.node
+
+    def _given(self, intent: Intent, slot: Slot) -> Node:
+        caller = self._state.processes.caller(intent.tid)
+        node: Node
+        if slot.session is not None and self._sessions.is_family(slot.session, caller.lineage):
+            node = slot.session.node
+        elif intent.append:
+            twin = self._appends.twin_of(slot)
+            if intent.create_mode is not None:
+                twin.new_file = (intent.create_mode & 0o7777, intent.uid, intent.gid)
+            node = twin.node
+        elif intent.given is not None and intent.given.session is not None and intent.given.twin is None:
+            return intent.given
+        else:
+            session = self._sessions.prepare(slot, caller.writer)
+            if intent.create_mode is not None:
+                session.new_mode, session.new_uid, session.new_gid = intent.create_mode, intent.uid, intent.gid
+            node = session.node
+        if intent.given is not node:
+            self._state.nodes.pin(node)
+            if intent.given is not None:
+                self._end_given(intent.given)
+            intent.given = node
+        return node
