@@ -28,7 +28,7 @@ class BoundedFile(logging.StreamHandler[TextIO]):
     """
 
     def __init__(self, path: Path) -> None:
-        self._name = path.name
+        self._file_name = path.name
         # Kept for the life of the process.
         self._dir_fd = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
@@ -56,7 +56,7 @@ class BoundedFile(logging.StreamHandler[TextIO]):
     def _open(self) -> TextIO:
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
         # Only its owner may read it: it names the files and commands of all users.
-        fd = os.open(self._name, flags, 0o600, dir_fd=self._dir_fd)
+        fd = os.open(self._file_name, flags, 0o600, dir_fd=self._dir_fd)
         return os.fdopen(fd, "a", encoding="utf-8", errors="backslashreplace", buffering=1)
 
     def _size(self) -> int:
@@ -67,8 +67,8 @@ class BoundedFile(logging.StreamHandler[TextIO]):
         if os.path.sameopenfile(2, fds[0]):  # a daemon's stderr goes to the log too
             fds.append(2)
         for number in range(KEPT - 1, 0, -1):
-            self._rename(f"{self._name}.{number}", f"{self._name}.{number + 1}")
-        self._rename(self._name, f"{self._name}.1")
+            self._rename(f"{self._file_name}.{number}", f"{self._file_name}.{number + 1}")
+        self._rename(self._file_name, f"{self._file_name}.1")
         fresh = self._open()
         for fd in fds:
             os.dup2(fresh.fileno(), fd, inheritable=fd == 2)

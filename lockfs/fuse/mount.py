@@ -14,6 +14,7 @@ import trio
 from lockfs.core.errors import LockfsError
 from lockfs.fuse.control import Control
 from lockfs.fuse.operations import Operations
+from lockfs.fuse.ordering import raise_background_limit
 from lockfs.runtime.filesystem import Filesystem
 from lockfs.runtime.nodes import Node
 from lockfs.runtime.settings import Settings
@@ -82,19 +83,28 @@ def _mount(operations: Operations, settings: Settings, layout: Layout) -> None:
 async def _serve(settings: Settings, layout: Layout, on_ready: Callable[[], None]) -> None:
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     filesystem = Filesystem(settings, layout, PyfuseKernel(), max_dir_fds=soft // 2)
-    _mount(Operations(filesystem, Control(Stats(filesystem)), on_ready), settings, layout)
+    greeted = trio.Event()
+    _mount(Operations(filesystem, Control(Stats(filesystem)), greeted.set), settings, layout)
     log.info("mounted source=%s mountpoint=%s pid=%d", settings.source, settings.mountpoint, os.getpid())
     try:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(filesystem.state.waiting.watch_signals)
             nursery.start_soon(filesystem.walk.intents.expire)
             nursery.start_soon(_stop_on_signal, filesystem)
+            nursery.start_soon(_get_ready, filesystem, greeted, on_ready)
             await pyfuse3.main(min_tasks=_MIN_TASKS, max_tasks=_MAX_TASKS)
             nursery.cancel_scope.cancel()
     finally:
         pyfuse3.close(unmount=True)
         filesystem.close()
         log.info("unmounted mountpoint=%s", settings.mountpoint)
+
+
+async def _get_ready(filesystem: Filesystem, greeted: trio.Event, on_ready: Callable[[], None]) -> None:
+    """Once the kernel said hello: order, then let people in."""
+    await greeted.wait()
+    await filesystem.state.in_thread(raise_background_limit, os.fspath(filesystem.state.settings.mountpoint))
+    on_ready()
 
 
 async def _stop_on_signal(filesystem: Filesystem) -> None:

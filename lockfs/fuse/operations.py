@@ -32,12 +32,12 @@ class Operations(pyfuse3.Operations):
     enable_writeback_cache = False
     enable_acl = False
 
-    def __init__(self, filesystem: Filesystem, control: Control, on_ready: Callable[[], None]) -> None:
+    def __init__(self, filesystem: Filesystem, control: Control, greeted: Callable[[], None]) -> None:
         super().__init__()
         self._fs = filesystem
         self._nodes = filesystem.state.nodes
         self._control = control
-        self._on_ready = on_ready
+        self._greeted = greeted
         self._cache_s = filesystem.state.settings.cache_s
         self._files: dict[int, FileHandle | bytes] = {}
         self._dirs: dict[int, DirHandle | None] = {}
@@ -45,7 +45,7 @@ class Operations(pyfuse3.Operations):
 
     def init(self) -> None:
         """The kernel said hello."""
-        self._on_ready()
+        self._greeted()
 
     def count_error(self) -> None:
         """A handler failed unexpectedly (N6)."""
