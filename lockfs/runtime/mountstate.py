@@ -120,6 +120,8 @@ class MountState:
         try:
             outcome = self.arbiter.acquire(slot.key, handle, kind, caller.lineage, trio.current_time(), wait=wait)
         except Conflict as conflict:
+            if conflict.holder is None:  # nobody writes it; an append is just ending
+                return await self.acquire_briefly(slot, handle, kind, caller, tid)
             self.counters.refused(path)
             self._tell("refused", path, caller, conflict.holder)
             raise OSError(refused_errno, "somebody else writes this file") from conflict

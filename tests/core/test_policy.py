@@ -1,0 +1,101 @@
+"""Which rule holds for a path (D1, D4)."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lockfs.core.policy import BUILTIN, DEFAULT, Mode, Policy, Rule, is_sqlite_header
+
+POLICY = Policy()
+
+SHARED = """
+a.db x/y/a.db3 a.sqlite a.sqlite3 a.s3db a.sl3 a.db-wal a.db-shm a.db-journal any-journal a.db-mj1A2B3C4D5
+data.mdb lock.mdb a.lmdb-lock a.duckdb a.duckdb.wal a.ddb a.dbm a.gdbm a.pag a.dir a.bdb __db.001
+a.lock .lock a.lck lock d/LOCK target/.cargo-lock .package-cache .~lock.a.odt# run/a.pid
+.a.txt.swp d/.a.txt.swo .#a #a# .git/config sub/.git/objects/ab/cd .git/logs/x.log .git/Cargo.lock
+"""
+LIVE = "a.log d/e/server.out a.err nohup.out d/nohup.out"
+PROTECT = """
+a a.txt a.json a.dat a.db.bak a.dblog log out lockfile.txt package-lock.json Cargo.lock d/poetry.lock yarn.lock
+Gemfile.lock composer.lock flake.lock uv.lock Pipfile.lock pdm.lock bun.lock mix.lock pubspec.lock Podfile.lock
+.git .gitignore .github/a x.git/config run.out/data.json a.log/b app.log.1 a.db/b
+"""
+
+
+@pytest.mark.parametrize("path", SHARED.split())
+def test_D1_coordinates_by_itself(path: str) -> None:
+    rule = POLICY.rule_for(path.encode())
+    assert rule.mode is Mode.SHARED
+    assert rule.reason
+
+
+@pytest.mark.parametrize("path", LIVE.split())
+def test_D4_is_watched_while_written(path: str) -> None:
+    assert POLICY.rule_for(path.encode()).mode is Mode.LIVE
+
+
+@pytest.mark.parametrize("path", PROTECT.split())
+def test_W1_everything_else_is_protected(path: str) -> None:
+    assert POLICY.rule_for(path.encode()).mode is Mode.PROTECT
+
+
+@pytest.mark.parametrize(
+    ("path", "mode"),
+    [
+        (b"\xff\xfe/\x80.db", Mode.SHARED),
+        (b"a\nb/.git/c", Mode.SHARED),
+        (b"a\nb/c.log", Mode.LIVE),
+        (b"a.db\n", Mode.PROTECT),
+        (b"", Mode.PROTECT),
+    ],
+)
+def test_D1_any_bytes_in_a_name(path: bytes, mode: Mode) -> None:
+    assert POLICY.rule_for(path).mode is mode
+
+
+@given(st.binary(max_size=40))
+def test_D1_every_path_has_one_rule(path: bytes) -> None:
+    assert POLICY.rule_for(path) in (*BUILTIN, DEFAULT)
+
+
+def test_D1_later_layers_win_and_mean_what_git_means() -> None:
+    users = (
+        Rule(Mode.SHARED, "/scratch/", "mine"),
+        Rule(Mode.PROTECT, "report.log", "mine"),
+        Rule(Mode.LIVE, "a/**/b", "mine"),
+        Rule(Mode.SHARED, "d\udcff", "not UTF-8"),
+    )
+    policy = Policy((*BUILTIN, *users))
+    assert policy.rules[-4:] == users
+    assert policy.rule_for(b"scratch/x/y") is users[0]
+    assert policy.rule_for(b"z/scratch/x") is DEFAULT
+    assert policy.rule_for(b"x/report.log") is users[1]
+    assert policy.rule_for(b"a/1/2/b") is users[2]
+    assert policy.rule_for(b"d\xff/x") is users[3]
+    assert policy.rule_for(b"x.log").mode is Mode.LIVE
+
+
+@pytest.mark.parametrize("pattern", ["", "# comment", "!a.db", "/"])
+def test_D1_pattern_without_a_meaning_is_an_error(pattern: str) -> None:
+    with pytest.raises(ValueError, match="pattern"):
+        Policy([Rule(Mode.SHARED, pattern, "mine")])
+
+
+def test_D1_name_only_pattern_with_a_slash_is_an_error() -> None:
+    with pytest.raises(ValueError, match="slash"):
+        Policy([Rule(Mode.SHARED, "a/b", "mine", name_only=True)])
+
+
+def test_D1_cache_is_bounded() -> None:
+    policy = Policy(cache_size=10)
+    for n in range(100):
+        policy.rule_for(b"%d.db" % n)
+    assert policy._cached.cache_info().currsize == 10
+
+
+def test_D1_sqlite_by_its_header() -> None:
+    assert is_sqlite_header(b"SQLite format 3\0\x10\x00")
+    assert not is_sqlite_header(b"SQLite format 3")
+    assert not is_sqlite_header(b"")
