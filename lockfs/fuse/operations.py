@@ -18,6 +18,7 @@ from lockfs.runtime.filesystem import Filesystem
 from lockfs.runtime.handles import AppendHandle, DirHandle, FileHandle
 from lockfs.runtime.nodes import Node
 from lockfs.runtime.opening import Request, is_writing
+from lockfs.runtime.statuses import as_announced
 from lockfs.store.layout import HIDDEN
 
 
@@ -69,6 +70,8 @@ class Operations(pyfuse3.Operations):
         """Look one name up and take a reference for the kernel."""
         state = self._fs.state
         slot = state.slots.get(parent, name)
+        if slot is not None and slot.settling is not None:
+            await slot.settling.wait()
         node = None
         status: os.stat_result | None = None
         if slot is not None or self._fs.walk.intents:
@@ -79,27 +82,20 @@ class Operations(pyfuse3.Operations):
             if self._fs.walk.intents:
                 node = self._fs.walk.private_node(slot, parent, name, tid, found)
             if node is None:
-                return await self._committed_entry(found, status, parent, name)
+                return self._committed_entry(found, status, parent, name)
         node.nlookup += 1
         status = self._fs.attributes.status(node, tid)
         return attributes_of(status, node.nodeid, 0, 0)
 
-    async def _committed_entry(self, node: Node, status: os.stat_result, parent: Node, name: bytes) -> EntryAttributes:
+    def _committed_entry(self, node: Node, status: os.stat_result, parent: Node, name: bytes) -> EntryAttributes:
         slot = self._fs.state.slots.get(parent, name)
         node.nlookup += 1
         node.growing = slot is not None and slot.twin is not None and bool(slot.twin.handles)
-        if node.growing:
-            await self._announce(node, status)
+        status = as_announced(node, status)
         entry_s = 0.0 if slot is not None and slot.busy else self._cache_s
         # Only getattr can tell an inode number that differs from the node's: have the kernel ask.
         attr_s = 0.0 if entry_s == 0.0 or node.growing or node.nodeid != status.st_ino else self._cache_s
         return attributes_of(status, node.nodeid, entry_s, attr_s)
-
-    async def _announce(self, node: Node, status: os.stat_result) -> None:
-        """Before the kernel hears of a new size: drop pages that end at the old one, lest NULs show (A4)."""
-        if node.seen_size != status.st_size and node.handles:
-            await self._fs.state.kernel.forget_content(node)
-        node.seen_size = status.st_size
 
     @guarded
     async def lookup(self, parent_inode: InodeT, name: bytes, ctx: RequestContext) -> EntryAttributes:
@@ -122,12 +118,10 @@ class Operations(pyfuse3.Operations):
     async def getattr(self, inode: InodeT, ctx: RequestContext) -> EntryAttributes:
         if self._control.owns(inode):
             return self._control.attributes(inode)
-        return await self._attributes(self._nodes.get(inode), ctx.pid)
+        return self._attributes(self._nodes.get(inode), ctx.pid)
 
-    async def _attributes(self, node: Node, tid: int) -> EntryAttributes:
+    def _attributes(self, node: Node, tid: int) -> EntryAttributes:
         status = self._fs.attributes.status(node, tid)
-        if node.growing:
-            await self._announce(node, status)
         fleeting = node.session is not None or node.twin is not None or node.growing
         return attributes_of(status, status.st_ino, 0, 0 if fleeting else self._cache_s)
 
@@ -144,7 +138,7 @@ class Operations(pyfuse3.Operations):
         handle = self._files.get(fh) if fh is not None else None
         file = handle if isinstance(handle, FileHandle) else None
         await self._fs.attributes.change(node, changes_of(attr, fields), file, _request(ctx))
-        return await self._attributes(node, ctx.pid)
+        return self._attributes(node, ctx.pid)
 
     @guarded
     async def readlink(self, inode: InodeT, ctx: RequestContext) -> bytes:

@@ -17,7 +17,7 @@ from lockfs.core.records import RecordAssembler
 from lockfs.runtime.events import log, shown
 from lockfs.runtime.handles import AppendHandle
 from lockfs.runtime.mountstate import MountState
-from lockfs.runtime.nodes import Node
+from lockfs.runtime.nodes import FileId, Node
 from lockfs.runtime.processes import Caller, command, has_children, killed_by
 from lockfs.runtime.sessions import Sessions
 from lockfs.runtime.slots import Slot
@@ -30,13 +30,15 @@ from lockfs.store.staging import append_all
 class Twin:
     """The appenders' inode of one entry. `slot` None: the entry was removed, the appenders keep the old file."""
 
-    __slots__ = ("fd", "handles", "new_file", "node", "slot")
+    __slots__ = ("fd", "file_id", "handles", "new_file", "node", "slot")
 
     def __init__(self, slot: Slot, node: Node) -> None:
         self.slot: Slot | None = slot
         self.node = node
         self.fd = -1
         """The version that stands, opened for appending; -1 before the first open."""
+        self.file_id: FileId = (0, 0)
+        """Of that version."""
         self.new_file = (0o600, 0, 0)
         """Mode, owner and group, should an appender have to make the file."""
         self.handles: set[AppendHandle] = set()
@@ -48,6 +50,7 @@ class Twin:
         new_fd = os.open(f"/proc/self/fd/{fd}", os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
         os.close(self.fd)
         self.fd = new_fd
+        self.file_id = target.file_id
         if self.handles:
             target.growing = True
 
@@ -112,14 +115,15 @@ class Appends:
             twin.fd = os.open(slot.name, flags | os.O_CREAT | os.O_EXCL, mode, dir_fd=parent_fd)
             self._state.give_ownership(twin.fd, slot.parent, uid, gid)
             self._state.kernel.forget_attributes(slot.parent)
+        status = os.fstat(twin.fd)
+        twin.file_id = (status.st_dev, status.st_ino)
 
     def attach(self, twin: Twin, caller: Caller, tid: int) -> AppendHandle:
         """A new append handle."""
         handle = AppendHandle(twin, caller, tid, self._state.settings.record_limit)
         twin.handles.add(handle)
         self.open_handles += 1
-        status = os.fstat(twin.fd)
-        target = self._state.nodes.find((status.st_dev, status.st_ino))
+        target = self._state.nodes.find(twin.file_id)
         if target is not None and not target.growing:
             target.growing = True
             self._state.kernel.forget_attributes(target)
@@ -176,10 +180,30 @@ class Appends:
                 await self._sessions.make_copy(session)
                 await self._sessions.write(session, os.fstat(session.staged.fd).st_size, data)
             else:
-                append_all(handle.twin.fd, data)
+                await self._append(handle.twin, data)
         finally:
             if turn is not None:
                 state.waiting.release(turn)
+
+    async def _append(self, twin: Twin, data: bytes) -> None:
+        """Append to the version that stands, then let readers see it (A4).
+
+        The kernel's page that holds the old end is filled up with NULs. It must be gone before the kernel hears of
+        the new size, and be read again after the bytes are there; hence the order.
+        """
+        target = self._state.nodes.find(twin.file_id)
+        if target is None or target.nlookup <= 0 or not target.maybe_cached:
+            append_all(twin.fd, data)
+            return
+        if not target.announcing:
+            target.shown_size = os.fstat(twin.fd).st_size
+        target.announcing += 1
+        try:
+            append_all(twin.fd, data)
+            await self._state.kernel.forget_content(target)
+            target.maybe_cached = bool(target.handles)
+        finally:
+            target.announcing -= 1
 
     def held_by(self, twin: Twin, tid: int) -> int:
         """How many bytes of tails a process has in its handles: its own view of the size includes them (W4)."""

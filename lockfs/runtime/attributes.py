@@ -21,7 +21,7 @@ from lockfs.runtime.second_walk import SecondWalk
 from lockfs.runtime.session import Session, SessionKind
 from lockfs.runtime.sessions import Sessions
 from lockfs.runtime.slots import Slot
-from lockfs.runtime.statuses import new_file_status, with_fields
+from lockfs.runtime.statuses import as_announced, new_file_status, with_fields
 
 Target = str | tuple[int, bytes]
 """A version of a file: a path through /proc/self/fd, or an entry of an open directory."""
@@ -57,7 +57,7 @@ class Attributes:
             return self._appends.status(node.twin, tid)
         session = node.session
         if session is None:
-            return self._state.nodes.status(node)
+            return as_announced(node, self._state.nodes.status(node))
         if session.state is State.PREPARED:
             return self._prepared_status(session)
         return session.status()

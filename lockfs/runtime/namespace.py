@@ -10,11 +10,13 @@ from lockfs.core.arbiter import Kind
 from lockfs.core.ids import HandleId
 from lockfs.core.session import State
 from lockfs.runtime.appends import Appends
+from lockfs.runtime.handles import PlainHandle
 from lockfs.runtime.mountstate import MountState
 from lockfs.runtime.nodes import Node
 from lockfs.runtime.opening import Request
 from lockfs.runtime.session import Session
 from lockfs.runtime.sessions import Sessions
+from lockfs.runtime.slots import Slot
 from lockfs.store.entries import RENAME_EXCHANGE, RENAME_NOREPLACE, rename
 
 
@@ -131,8 +133,18 @@ class Namespace:
         self._state.nodes.drop_name(node, parent, name)
         self._state.kernel.forget_attributes(node)
         slot = self._state.slots.get(parent, name)
-        if slot is not None and slot.twin is not None:
-            self._appends.detach(slot.twin)
+        if slot is not None:
+            self._release_pens_in_place(node, slot)
+            if slot.twin is not None:
+                self._appends.detach(slot.twin)
+
+    def _release_pens_in_place(self, node: Node, slot: Slot) -> None:
+        """Live writers go on in a file without a name; the name is free for the next writer."""
+        for handle in node.handles:
+            if isinstance(handle, PlainHandle) and handle.pen is not None and handle.slot is slot:
+                self._state.waiting.release(handle.pen)
+                self._state.slots.done(slot)
+                handle.pen = handle.slot = None
 
     def rmdir(self, parent: Node, name: bytes) -> None:
         """rmdir(2). ENOTEMPTY also if a session will create a file in there (W7)."""
@@ -224,7 +236,7 @@ class Namespace:
         self, moved: Node | None, parent: Node, name: bytes, replaced: Node | None, new_parent: Node, new_name: bytes
     ) -> None:
         state = self._state
-        self._leave_target(new_parent, new_name)
+        self._leave_target(new_parent, new_name, replaced)
         if replaced is not None:
             state.nodes.drop_name(replaced, new_parent, new_name)
             state.kernel.forget_attributes(replaced)
@@ -235,21 +247,24 @@ class Namespace:
         if slot is not None and slot.busy:
             state.slots.move(slot, new_parent, new_name)
 
-    def _leave_target(self, parent: Node, name: bytes) -> None:
+    def _leave_target(self, parent: Node, name: bytes, replaced: Node | None) -> None:
         """Another file stands at the entry now: its appenders keep the old one, the family's session has lost it."""
         slot = self._state.slots.get(parent, name)
         if slot is None:
             return
         if slot.session is not None:
             self._sessions.detach(slot.session, replaced=True)
+        if replaced is not None:
+            self._release_pens_in_place(replaced, slot)
         if slot.twin is not None:
             self._appends.detach(slot.twin)
 
     def _rename_pending(self, session: Session, parent: Node, name: bytes, flags: int) -> None:
         """A file that is not committed yet is renamed by its writer: the session goes along, nothing else moves."""
         try:
-            status, _ = self._find(parent, name)
+            status, there = self._find(parent, name)
         except FileNotFoundError:
+            there = None
             if flags & RENAME_EXCHANGE:
                 raise
         else:
@@ -260,7 +275,7 @@ class Namespace:
             if stat.S_ISDIR(status.st_mode):
                 raise OSError(errno.EISDIR, "a directory stands there")
         self._refuse_two_queues(session.slot.parent, session.slot.name, parent, name)
-        self._leave_target(parent, name)
+        self._leave_target(parent, name, there)
         self._state.slots.move(session.slot, parent, name)
 
     def _exchanged(

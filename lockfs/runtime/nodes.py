@@ -32,19 +32,21 @@ class Node:
     """One inode as the kernel knows it."""
 
     __slots__ = (
+        "announcing",
         "fd",
         "file_id",
         "growing",
         "handles",
         "is_dir",
+        "maybe_cached",
         "more",
         "name",
         "nlookup",
         "nodeid",
         "parent",
         "pins",
-        "seen_size",
         "session",
+        "shown_size",
         "twin",
     )
 
@@ -70,8 +72,11 @@ class Node:
         """An appenders' inode."""
         self.growing = False
         """Append handles are open on this file, by way of a twin (A4)."""
-        self.seen_size = -1
-        """The size that the kernel was last told, while growing."""
+        self.maybe_cached = False
+        """The kernel may have pages of it: it was open since they were last dropped."""
+        self.announcing = 0
+        """How many appends are being announced to the kernel; until then `shown_size` is shown."""
+        self.shown_size = 0
 
     def names(self) -> Iterator[tuple[Node, bytes]]:
         """The entries that lead here, the latest found first."""

@@ -82,6 +82,7 @@ class Opener:
     @staticmethod
     def _attach(handle: PlainHandle) -> PlainHandle:
         handle.node.handles.add(handle)
+        handle.node.maybe_cached = True
         return handle
 
     async def _open_to_write(self, node: Node, flags: int, request: Request, intent: Intent | None) -> FileHandle:

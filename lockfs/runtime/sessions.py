@@ -6,13 +6,15 @@ import errno
 import os
 import signal
 
+import trio
+
 from lockfs.core.ids import Lineage, WriterId
 from lockfs.core.policy import is_sqlite_header
 from lockfs.core.session import Ending, Event, State, Verdict, advance, verdict
 from lockfs.runtime.events import log, process_label, shown
 from lockfs.runtime.handles import SessionHandle
 from lockfs.runtime.mountstate import MountState
-from lockfs.runtime.processes import Caller, command, killed_by
+from lockfs.runtime.processes import Caller, command, has_children, killed_by
 from lockfs.runtime.session import Session, SessionKind
 from lockfs.runtime.slots import Slot
 from lockfs.store.journal import Writer
@@ -154,6 +156,7 @@ class Sessions:
         """One more handle on the session."""
         session.handles.add(handle)
         handle.node.handles.add(handle)
+        handle.node.maybe_cached = True
 
     async def flush(self, handle: SessionHandle) -> None:
         """A close(2) of one descriptor: notice a writer being killed, report what failed, sync (N1, N4, N5)."""
@@ -165,21 +168,30 @@ class Sessions:
             return
         if session.failed:
             raise OSError(session.failed, "a write to this file failed; the old version stays")
-        await self.sync_before_commit(session)
+        # With children about, this may be the close of a child's copy, one of many: the last close will wait then.
+        if self._must_sync(session) and not has_children(handle.writer):
+            await self.sync(session)
 
     async def release(self, handle: SessionHandle) -> None:
         """The last close of a handle. The commit, if it is the session's last, comes before the first await (W3)."""
         session = handle.session
         if handle.writing and session.state is not State.ENDED and session.writers() == 1:
             if self._must_sync(session) and not session.killed and not session.failed:
-                # Written after the last flush (a mapping outlived its descriptor): rare, and then durability wins.
-                try:
-                    await self.sync(session)
-                except OSError:
-                    log.exception("sync at release failed path=%s", shown(session.slot.path()))
+                await self._sync_late(session)
             if session.writers() == 1:  # nobody of the family joined meanwhile
                 self.end(session)
         self._drop_handle(session, handle)
+
+    async def _sync_late(self, session: Session) -> None:
+        """Wait for the disk after close(2) returned; until then nobody may look at the path (W3)."""
+        settled = session.slot.settling = trio.Event()
+        try:
+            await self.sync(session)
+        except OSError:
+            log.exception("sync at release failed path=%s", shown(session.slot.path()))
+        finally:
+            session.slot.settling = None
+            settled.set()
 
     def _drop_handle(self, session: Session, handle: SessionHandle) -> None:
         session.handles.discard(handle)

@@ -6,6 +6,8 @@ import itertools
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+import trio
+
 from lockfs.core.ids import FileKey
 
 if TYPE_CHECKING:
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 class Slot:
     """One entry (a name in a directory). It follows the entry when it is renamed (W7)."""
 
-    __slots__ = ("key", "name", "parent", "session", "twin", "uses")
+    __slots__ = ("key", "name", "parent", "session", "settling", "twin", "uses")
 
     def __init__(self, key: FileKey, parent: Node, name: bytes) -> None:
         self.key = key
@@ -26,6 +28,8 @@ class Slot:
         self.session: Session | None = None
         """The open session, whose owner has the pen."""
         self.twin: Twin | None = None
+        self.settling: trio.Event | None = None
+        """The writer has closed, and the commit still waits for the disk: whoever looks now waits for it (W3)."""
         self.uses = 0
         """Waiters, prepared sessions, pens held in place."""
 

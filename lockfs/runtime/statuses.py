@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import stat
-from typing import cast
+from typing import TYPE_CHECKING, cast
+
+if TYPE_CHECKING:
+    from lockfs.runtime.nodes import Node
 
 
 def with_fields(status: os.stat_result, changes: dict[int, int]) -> os.stat_result:
@@ -17,6 +20,13 @@ def with_fields(status: os.stat_result, changes: dict[int, int]) -> os.stat_resu
     for index, value in changes.items():
         values[index] = value
     return os.stat_result(values, named)
+
+
+def as_announced(node: Node, status: os.stat_result) -> os.stat_result:
+    """A committed file's status without bytes that the kernel is not to hear of yet (A4)."""
+    if not node.announcing:
+        return status
+    return with_fields(status, {stat.ST_SIZE: min(status.st_size, node.shown_size)})
 
 
 def new_file_status(mode: int, uid: int, gid: int, ino: int) -> os.stat_result:
