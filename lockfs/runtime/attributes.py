@@ -69,6 +69,8 @@ class Attributes:
             status = os.stat(slot.name, dir_fd=self._state.nodes.dir_fd(slot.parent), follow_symlinks=False)
             return with_fields(status, {stat.ST_INO: session.staged.ino})
         except FileNotFoundError:
+            if not session.may_create:
+                raise  # if the open has O_CREAT, the kernel comes back with a create
             return new_file_status(session.new_mode, session.new_uid, session.new_gid, session.staged.ino)
 
     # --- changing --------------------------------------------------------------------------------------------------
@@ -146,9 +148,10 @@ class Attributes:
 
     async def _resize_committed(self, node: Node, size: int, request: Request, intent: Intent | None) -> None:
         self._state.refuse_when_stopping()
-        mode = self._opener.mode_of(node, 0 if size else os.O_TRUNC)
+        places = self._state.nodes.places(node)
+        mode = self._opener.mode_of(node, 0 if size else os.O_TRUNC, places) if places else Mode.SHARED
         if mode is Mode.PROTECT and intent is None and request.tid > 0:
-            raise self._walk.sent_round(Intent(request.tid, node, frozenset(node.names()), append=False))
+            raise self._walk.sent_round(Intent(request.tid, node, places, append=False))
         if mode is Mode.SHARED or node.parent is None:
             self._truncate_in_place(node, size)
             return

@@ -28,8 +28,13 @@ class Intent:
     """Where it may be found."""
     append: bool
     create_mode: int | None = None
+    """The new file's mode, where the kernel told it (create)."""
     uid: int = 0
     gid: int = 0
+    may_create: bool = False
+    """A new file is to be made if there is none any more."""
+    plain: bool = False
+    """It needs no private inode, only to be led to what stands at the path now."""
     given: Node | None = None
     """The private node that the lookup was answered with; pinned."""
     expires_s: float = field(default_factory=lambda: trio.current_time() + _EXPIRY_S)

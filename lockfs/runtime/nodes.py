@@ -35,6 +35,7 @@ class Node:
         "announcing",
         "fd",
         "file_id",
+        "former",
         "growing",
         "handles",
         "is_dir",
@@ -60,6 +61,8 @@ class Node:
         """References that we hold: child nodes, slots."""
         self.parent: Node | None = None
         self.name = b""
+        self.former: tuple[Node, bytes] | None = None
+        """Its last name, if it has none any more: replaced by a commit, or removed."""
         self.more: dict[tuple[Node, bytes], None] | None = None
         """Further names (hard links)."""
         self.fd = -1
@@ -201,11 +204,20 @@ class NodeTable:
             node.name = b""
             if node.more:
                 (node.parent, node.name), _ = node.more.popitem()
+            else:
+                node.former = (parent, name)
         elif node.more and (parent, name) in node.more:
             del node.more[(parent, name)]
         else:
             return
         self._unpin(parent)
+
+    def places(self, node: Node) -> frozenset[tuple[Node, bytes]]:
+        """The entries that somebody who has just walked to `node` may have walked by."""
+        names = frozenset(node.names())
+        if not names and node.former is not None and self._by_id.get(node.former[0].nodeid) is node.former[0]:
+            return frozenset({node.former})
+        return names
 
     def pin(self, node: Node) -> None:
         """Keep a node though the kernel may forget it."""

@@ -16,7 +16,7 @@ from lockfs.runtime.handles import FileHandle, PlainHandle, SessionHandle
 from lockfs.runtime.intents import Intent
 from lockfs.runtime.mountstate import MountState
 from lockfs.runtime.nodes import Node
-from lockfs.runtime.processes import Caller
+from lockfs.runtime.processes import Caller, umask_of
 from lockfs.runtime.second_walk import SecondWalk
 from lockfs.runtime.session import Session, SessionKind
 from lockfs.runtime.sessions import Sessions
@@ -24,6 +24,7 @@ from lockfs.runtime.slots import Slot
 
 _IN_PLACE_FLAGS = os.O_ACCMODE | os.O_APPEND | os.O_DSYNC | os.O_SYNC
 _SQLITE_HEADER_SIZE = 16
+_DEFAULT_MODE = 0o666
 
 
 class Request:
@@ -88,7 +89,15 @@ class Opener:
     async def _open_to_write(self, node: Node, flags: int, request: Request, intent: Intent | None) -> FileHandle:
         """A committed file is to be written: by the rule of its path."""
         self._state.refuse_when_stopping()
-        mode = self.mode_of(node, flags)
+        places = self._state.nodes.places(node)
+        if not places:
+            return self._open_shared(node, flags)  # unlinked: nobody else can open it by name
+        mode = self.mode_of(node, flags, places)
+        if node.parent is None and intent is None and request.tid > 0:
+            # Replaced or removed since the kernel walked the path. What stands there now is to be written.
+            stale = self._intent(places, node, flags, request)
+            stale.plain = mode is Mode.SHARED or (mode is Mode.LIVE and not stale.append)
+            raise self._walk.sent_round(stale)
         if mode is Mode.SHARED:
             return self._open_shared(node, flags)
         if mode is Mode.LIVE and not is_append(flags):
@@ -97,13 +106,19 @@ class Opener:
             # The kernel came back without a lookup: a magic link (/proc/self/fd/N), or a thread that we cannot see.
             log.info("written in place path=%s reason=%r", shown(node.path()), "opened without a name")
             return await self._open_live(node, flags, request)
-        raise self._walk.sent_round(Intent(request.tid, node, frozenset(node.names()), is_append(flags)))
+        raise self._walk.sent_round(self._intent(places, node, flags, request))
 
-    def mode_of(self, node: Node, flags: int) -> Mode:
-        """The rule for a committed file (D1, D4)."""
-        if node.parent is None:
-            return Mode.SHARED  # unlinked: nobody else can open it by name
-        mode = self._state.policy.rule_for(node.path()).mode
+    def _intent(self, places: frozenset[tuple[Node, bytes]], node: Node, flags: int, request: Request) -> Intent:
+        """An open for writing that is sent round. Should the file be gone by then, one that truncates or appends makes
+        a new one: the kernel does not say so (it keeps O_CREAT to itself), but such opens nearly always mean to."""
+        intent = Intent(request.tid, node, places, is_append(flags), uid=request.uid, gid=request.gid)
+        intent.may_create = is_append(flags) or bool(flags & os.O_TRUNC)
+        return intent
+
+    def mode_of(self, node: Node, flags: int, places: frozenset[tuple[Node, bytes]]) -> Mode:
+        """The rule for a committed file (D1, D4), by one of its names."""
+        parent, name = (node.parent, node.name) if node.parent is not None else next(iter(places))
+        mode = self._state.policy.rule_for(parent.path(name)).mode
         if node.file_id[0] != self._state.nodes.root_dev and mode is Mode.PROTECT:
             return Mode.LIVE  # another filesystem mounted below: staging could not be renamed to there
         if mode is Mode.PROTECT and not flags & os.O_TRUNC and not is_append(flags) and self._is_sqlite(node):
@@ -188,8 +203,10 @@ class Opener:
             if not state.slots.is_current(slot):
                 raise OSError(errno.EBUSY, "the file was replaced by one that is being written")
             base = self._base(slot)
-            if base is None and intent.create_mode is None:
+            if base is None and not intent.may_create:
                 raise OSError(errno.ENOENT, "the file was removed meanwhile")
+            if intent.create_mode is None:
+                session.new_mode = _DEFAULT_MODE & ~umask_of(request.tid) if base is None else session.new_mode
             if base is not None and self._became_shared(slot, flags):
                 raise OSError(errno.EBUSY, "the file became a shared database meanwhile; open it again")
             truncates = base is None or bool(flags & os.O_TRUNC)
@@ -264,11 +281,20 @@ class Opener:
                 self._sessions.attach(session, handle)
                 turn = None
                 return handle
-            self._appends.open_file(twin, create=intent is not None and intent.create_mode is not None)
+            self._open_twin_file(twin, request, intent)
             return self._appends.attach(twin, caller, request.tid)
         finally:
             if turn is not None:
                 state.waiting.release(turn)
+
+    def _open_twin_file(self, twin: Twin, request: Request, intent: Intent | None) -> None:
+        try:
+            self._appends.open_file(twin, create=intent is not None and intent.create_mode is not None)
+        except FileNotFoundError:
+            if intent is None or not intent.may_create:
+                raise
+            twin.new_file = (_DEFAULT_MODE & ~umask_of(request.tid), request.uid, request.gid)
+            self._appends.open_file(twin, create=True)
 
     async def _open_beside_twin(self, node: Node, twin: Twin, flags: int, request: Request) -> FileHandle:
         """An appenders' inode opened for something else, through /proc/self/fd: what stands there, in place."""
@@ -293,14 +319,26 @@ class Opener:
 
         Raises OSError; ESTALE sends the kernel round, to the open that may wait.
         """
+        walked_twice = self._walk.intents.of(request.tid) is not None
         self._walk.intents.discard(request.tid)
         self._state.refuse_when_stopping()
         rule = self._state.policy.rule_for(parent.path(name)).mode
         slot = self._state.slots.get(parent, name)
-        again = Intent(request.tid, None, frozenset({(parent, name)}), is_append(flags), mode, request.uid, request.gid)
+        again = Intent(
+            request.tid,
+            None,
+            frozenset({(parent, name)}),
+            is_append(flags),
+            mode,
+            request.uid,
+            request.gid,
+            may_create=True,
+        )
         if slot is not None and self._state.arbiter.holder(slot.key) is not None:
             if flags & os.O_EXCL:
                 raise OSError(errno.EEXIST, "somebody is creating it")
+            if walked_twice:  # the kernel goes round once only
+                raise OSError(errno.EBUSY, "removed, and now created by somebody else")
             raise self._walk.sent_round(again)
         plain = rule is Mode.SHARED or not is_writing(flags) or parent.file_id[0] != self._state.nodes.root_dev
         if plain or rule is Mode.LIVE or is_append(flags):

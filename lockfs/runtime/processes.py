@@ -18,6 +18,7 @@ _ENDING_SIGNALS = sum(
     1 << (number - 1) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGKILL)
 )
 _TGID = re.compile(rb"^Tgid:\t(\d+)$", re.M)
+_UMASK = re.compile(rb"^Umask:\t([0-7]+)$", re.M)
 _MASKS = re.compile(rb"^(SigPnd|ShdPnd|SigBlk|SigIgn):\t([0-9a-f]+)$", re.M)
 
 
@@ -127,6 +128,15 @@ def killed_by(writer: WriterId) -> int:
     if int(fields[19]) != writer.start or not int(fields[6]) & _PF_EXITING:
         return 0
     return int(fields[49]) & 0x7F
+
+
+def umask_of(tid: int) -> int:
+    """The umask of a thread's process; 022 when it cannot be told."""
+    try:
+        match = _UMASK.search(_read(f"/proc/{tid}/status"))
+    except OSError:
+        match = None
+    return int(match[1], 8) if match is not None else 0o022
 
 
 def has_children(writer: WriterId) -> bool:

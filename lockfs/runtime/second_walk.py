@@ -50,8 +50,10 @@ class SecondWalk:
         `found` is the committed file's node, if the backing directory was asked already.
         """
         intent = self.intents.of(tid) if self.intents else None
-        if intent is not None and ((parent, name) in intent.names or (found is not None and found is intent.node)):
-            return self._given(intent, slot or self._state.slots.obtain(parent, name))
+        if intent is not None and not intent.plain:
+            by_file = found is not None and found is intent.node
+            if by_file or (parent, name) in intent.names:
+                return self._given(intent, slot or self._state.slots.obtain(parent, name))
         session = slot.session if slot is not None else None
         if session is None or not self._sessions.is_family(session, self._state.processes.caller(tid).lineage):
             return None
@@ -64,15 +66,16 @@ class SecondWalk:
             node = slot.session.node
         elif intent.append:
             twin = self._appends.twin_of(slot)
-            if intent.create_mode is not None:
-                twin.new_file = (intent.create_mode & 0o7777, intent.uid, intent.gid)
+            if intent.may_create:
+                twin.new_file = (_mode_to_show(intent), intent.uid, intent.gid)
             node = twin.node
         elif intent.given is not None and intent.given.session is not None and intent.given.twin is None:
             return intent.given
         else:
             session = self._sessions.prepare(slot, caller.writer)
-            if intent.create_mode is not None:
-                session.new_mode, session.new_uid, session.new_gid = intent.create_mode, intent.uid, intent.gid
+            if intent.may_create:
+                session.may_create = True
+                session.new_mode, session.new_uid, session.new_gid = _mode_to_show(intent), intent.uid, intent.gid
             node = session.node
         if intent.given is not node:
             self._state.nodes.pin(node)
@@ -80,3 +83,8 @@ class SecondWalk:
                 self._end_given(intent.given)
             intent.given = node
         return node
+
+
+def _mode_to_show(intent: Intent) -> int:
+    """The mode of a file that is not there yet: its maker may read and write it."""
+    return 0o600 if intent.create_mode is None else intent.create_mode & 0o7777

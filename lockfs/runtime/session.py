@@ -42,6 +42,7 @@ class Session:
         "handles",
         "killed",
         "kind",
+        "may_create",
         "new_gid",
         "new_mode",
         "new_uid",
@@ -67,6 +68,8 @@ class Session:
         """The committed version, open, while the staged file has not its content yet (editors)."""
         self.base_id: tuple[int, int] | None = None
         """The committed version that stood when the session began; None: a new file."""
+        self.may_create = False
+        """Without a committed version it makes a new file."""
         self.new_mode = 0o600
         self.new_uid = 0
         self.new_gid = 0

@@ -248,8 +248,8 @@ class Sessions:
         """Rename the staged file over the path; False if that failed and the old version stands."""
         state, slot = self._state, session.slot
         old = state.nodes.find(session.base_id) if session.base_id else None
-        if old is not None and old.nlookup > 0 and not old.handles:
-            state.nodes.hold(old)  # the kernel may still ask for it, by a descriptor of its own
+        if old is not None and old.nlookup > 0:
+            state.nodes.hold(old)  # an open that walked here before the commit may still come for it
         try:
             state.staging.publish(session.staged, state.nodes.dir_fd(slot.parent), slot.name)
         except OSError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import time
@@ -32,10 +33,17 @@ class Orphans:
         return f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{os.getpid()}-{self._serial}"
 
     def keep_staged(self, staged_name: bytes, note: Note) -> str:
-        """Move a staged file to the orphans; returns its id. The note goes first, so that no orphan lacks one."""
+        """Move a staged file to the orphans; returns its id.
+
+        The note goes first, so that no orphan lacks one, unless the disk is full: then the bytes are kept without.
+        """
         ident = self._fresh_id()
         status = os.stat(staged_name, dir_fd=self._staging_fd, follow_symlinks=False)
-        self._write_note(ident, note, status.st_size)
+        try:
+            self._write_note(ident, note, status.st_size)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
         reached("abort.keep")
         os.rename(staged_name, f"{ident}.data", src_dir_fd=self._staging_fd, dst_dir_fd=self._dir_fd)
         return ident
@@ -77,5 +85,8 @@ class Orphans:
         fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=self._dir_fd)
         try:
             os.write(fd, data)
+        except OSError:
+            os.unlink(name, dir_fd=self._dir_fd)
+            raise
         finally:
             os.close(fd)
