@@ -42,6 +42,8 @@ def guarded(
         except FUSEError:
             raise
         except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                log.error("out of descriptors operation=%s", handler.__name__)
             raise FUSEError(error.errno or errno.EIO) from None
         except Exception as error:
             number = _FACTS.get(type(error))

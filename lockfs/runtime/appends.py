@@ -85,8 +85,15 @@ class Appends:
         self.detach(twin)
         self._state.nodes.drop_if_unused(twin.node)
 
+    def leave_file(self, twin: Twin) -> None:
+        """The entry leads to another file now, or to none: open appenders stay with the old one."""
+        if twin.handles:
+            self.detach(twin)
+        else:
+            twin.close()
+
     def detach(self, twin: Twin) -> None:
-        """The entry leads to another file now, or to none."""
+        """The twin does not stand for its entry any more."""
         slot, twin.slot = twin.slot, None
         if slot is not None and slot.twin is twin:
             slot.twin = None
@@ -97,8 +104,9 @@ class Appends:
 
         Raises OSError (ENOENT ...).
         """
-        if twin.fd >= 0:
+        if twin.fd >= 0 and twin.handles:
             return
+        twin.close()
         slot = twin.slot
         if slot is None:
             raise OSError(errno.ESTALE, "the file was removed")
@@ -118,9 +126,9 @@ class Appends:
         status = os.fstat(twin.fd)
         twin.file_id = (status.st_dev, status.st_ino)
 
-    def attach(self, twin: Twin, caller: Caller, tid: int) -> AppendHandle:
+    def attach(self, twin: Twin, caller: Caller, tid: int, uid: int) -> AppendHandle:
         """A new append handle."""
-        handle = AppendHandle(twin, caller, tid, self._state.settings.record_limit)
+        handle = AppendHandle(twin, caller, tid, self._state.settings.record_limit, privileged=uid == 0)
         twin.handles.add(handle)
         self.open_handles += 1
         target = self._state.nodes.find(twin.file_id)
@@ -140,7 +148,7 @@ class Appends:
         if not feed.out:
             return
         try:
-            await self._put(handle, feed.out)
+            await self._put(handle, feed.out, handle.tid)
         except BaseException:
             held_before = (feed.out + handle.records.tail)[: -len(data)]
             handle.records = RecordAssembler(self._state.settings.record_limit)
@@ -155,24 +163,27 @@ class Appends:
         slot = handle.twin.slot
         return slot.path() if slot is not None else b"(removed)"
 
-    async def end_record(self, handle: AppendHandle) -> None:
-        """fsync and close end a record: what is held goes out as it is (A3)."""
+    async def end_record(self, handle: AppendHandle, *, closing: bool = False) -> None:
+        """fsync and close end a record: what is held goes out as it is (A3).
+
+        `closing`: close(2) has returned, nobody waits for this and no signal can end it.
+        """
         tail = handle.records.tail
         if not tail:
             return
-        await self._put(handle, tail)
+        await self._put(handle, tail, 0 if closing else handle.tid)
         handle.records.end()
         self._state.counters.records += 1
         self._state.counters.appended_bytes += len(tail)
 
-    async def _put(self, handle: AppendHandle, data: bytes) -> None:
+    async def _put(self, handle: AppendHandle, data: bytes, tid: int) -> None:
         state = self._state
         slot = handle.twin.slot
         lineage = handle.caller.lineage
         turn: HandleId | None = None
         if slot is not None and state.arbiter.blocks_append(slot.key, lineage):
             turn = state.new_handle_id()
-            await state.acquire_to_append(slot, turn, handle.caller, handle.tid)
+            await state.acquire_to_append(slot, turn, handle.caller, tid)
             slot = handle.twin.slot
         try:
             session = slot.session if slot is not None else None
@@ -180,12 +191,12 @@ class Appends:
                 await self._sessions.make_copy(session)
                 await self._sessions.write(session, os.fstat(session.staged.fd).st_size, data)
             else:
-                await self._append(handle.twin, data)
+                await self._append(handle.twin, data, handle.privileged)
         finally:
             if turn is not None:
                 state.waiting.release(turn)
 
-    async def _append(self, twin: Twin, data: bytes) -> None:
+    async def _append(self, twin: Twin, data: bytes, privileged: bool) -> None:
         """Append to the version that stands, then let readers see it (A4).
 
         The kernel's page that holds the old end is filled up with NULs. It must be gone before the kernel hears of
@@ -193,13 +204,13 @@ class Appends:
         """
         target = self._state.nodes.find(twin.file_id)
         if target is None or target.nlookup <= 0 or not target.maybe_cached:
-            append_all(twin.fd, data)
+            append_all(twin.fd, data, privileged=privileged)
             return
         if not target.announcing:
             target.shown_size = os.fstat(twin.fd).st_size
         target.announcing += 1
         try:
-            append_all(twin.fd, data)
+            append_all(twin.fd, data, privileged=privileged)
             await self._state.kernel.forget_content(target)
             target.maybe_cached = bool(target.handles)
         finally:
@@ -270,8 +281,8 @@ class Appends:
     async def release(self, handle: AppendHandle) -> None:
         """The last close of a handle."""
         try:
-            await self.end_record(handle)
-        except (OSError, trio.Cancelled):
+            await self.end_record(handle, closing=True)
+        except (OSError, trio.Cancelled) as error:
             writer = handle.caller.writer
             note = Note(
                 Writer(os.fsdecode(self.path(handle)), writer.pid, command(writer.pid)),
@@ -279,7 +290,9 @@ class Appends:
             )
             self._state.orphans.keep_bytes(handle.records.end(), note)
             self._state.counters.orphans += 1
-            log.exception("record tail kept aside path=%s", shown(self.path(handle)))
+            log.warning("record tail kept aside path=%s reason=%r", shown(self.path(handle)), str(error))
+            if isinstance(error, trio.Cancelled):
+                raise
         finally:
             twin = handle.twin
             twin.handles.discard(handle)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import stat
 from dataclasses import dataclass
 
 from lockfs.core.arbiter import Kind
@@ -21,7 +20,7 @@ from lockfs.runtime.second_walk import SecondWalk
 from lockfs.runtime.session import Session, SessionKind
 from lockfs.runtime.sessions import Sessions
 from lockfs.runtime.slots import Slot
-from lockfs.runtime.statuses import as_announced, new_file_status, with_fields
+from lockfs.runtime.statuses import as_announced, new_file_status
 
 Target = str | tuple[int, bytes]
 """A version of a file: a path through /proc/self/fd, or an entry of an open directory."""
@@ -66,8 +65,7 @@ class Attributes:
         """A session that has no pen yet looks like the version that stands."""
         slot = session.slot
         try:
-            status = os.stat(slot.name, dir_fd=self._state.nodes.dir_fd(slot.parent), follow_symlinks=False)
-            return with_fields(status, {stat.ST_INO: session.staged.ino})
+            return os.stat(slot.name, dir_fd=self._state.nodes.dir_fd(slot.parent), follow_symlinks=False)
         except FileNotFoundError:
             if not session.may_create:
                 raise  # if the open has O_CREAT, the kernel comes back with a create
@@ -82,8 +80,12 @@ class Attributes:
         rest = (changes.mode, changes.uid, changes.gid, changes.atime_ns, changes.mtime_ns)
         if all(value is None for value in rest):
             return
-        for path in self._targets(node):
-            _apply(path, changes)
+        for number, target in enumerate(self._targets(node)):
+            try:
+                _apply(target, changes)
+            except FileNotFoundError:
+                if number == 0:
+                    raise  # the others are versions that may have gone meanwhile
 
     def _targets(self, node: Node) -> list[Target]:
         """All versions that a change of attributes reaches: the committed one and the one being written (W5)."""
@@ -117,7 +119,10 @@ class Attributes:
                     break
                 else:
                     raise
-        for parent, name in node.names():
+        places = self._state.nodes.places(node) if node.superseded else node.names()
+        for parent, name in places:
+            if node.superseded:  # changed by somebody who walked here before a commit: the file is another one now
+                targets.append((self._state.nodes.dir_fd(parent), name))
             slot = self._state.slots.get(parent, name)
             if slot is not None and slot.session is not None:
                 targets.append(f"/proc/self/fd/{slot.session.staged.fd}")
@@ -126,7 +131,7 @@ class Attributes:
     # --- size ------------------------------------------------------------------------------------------------------
 
     async def _resize(self, node: Node, size: int, handle: FileHandle | None, request: Request) -> None:
-        intent = self._walk.intents.take(request.tid) if self._walk.intents else None
+        intent = self._walk.intents.take(request.tid, node)
         try:
             session = handle.session if isinstance(handle, SessionHandle) else node.session
             if isinstance(handle, PlainHandle):
@@ -150,8 +155,9 @@ class Attributes:
         self._state.refuse_when_stopping()
         places = self._state.nodes.places(node)
         mode = self._opener.mode_of(node, 0 if size else os.O_TRUNC, places) if places else Mode.SHARED
-        if mode is Mode.PROTECT and intent is None and request.tid > 0:
-            raise self._walk.sent_round(Intent(request.tid, node, places, append=False))
+        if intent is None and request.tid > 0 and places and (mode is Mode.PROTECT or node.parent is None):
+            again = Intent(request.tid, node, places, append=False, plain=mode is not Mode.PROTECT)
+            raise self._walk.sent_round(again)
         if mode is Mode.SHARED or node.parent is None:
             self._truncate_in_place(node, size)
             return

@@ -69,13 +69,14 @@ class SessionHandle(FileHandle):
 class AppendHandle(FileHandle):
     """An appender's handle, with the unfinished tail of its last record (A3)."""
 
-    __slots__ = ("caller", "records", "tid", "twin")
+    __slots__ = ("caller", "privileged", "records", "tid", "twin")
 
-    def __init__(self, twin: Twin, caller: Caller, tid: int, record_limit: int) -> None:
+    def __init__(self, twin: Twin, caller: Caller, tid: int, record_limit: int, *, privileged: bool) -> None:
         super().__init__(twin.node)
         self.twin = twin
         self.caller = caller
         self.tid = tid
+        self.privileged = privileged
         self.records = RecordAssembler(record_limit)
 
     @property

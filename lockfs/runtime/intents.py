@@ -59,9 +59,16 @@ class Intents:
         """What the thread is about to do, if anything."""
         return self._by_thread.get(tid)
 
-    def take(self, tid: int) -> Intent | None:
-        """The thread's next request is here; the caller now owns the intent and its pin."""
-        return self._by_thread.pop(tid, None)
+    def take(self, tid: int, node: Node) -> Intent | None:
+        """The thread's next request is here, for `node`; the caller now owns the intent and its pin.
+
+        None if the thread does something else than what it was sent round for.
+        """
+        intent = self._by_thread.pop(tid, None) if self._by_thread else None
+        if intent is not None and intent.given is not node and intent.node is not node:
+            self._dropped(intent)
+            return None
+        return intent
 
     def discard(self, tid: int) -> None:
         """The thread does something else."""

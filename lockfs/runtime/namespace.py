@@ -92,7 +92,7 @@ class Namespace:
         if slot is not None:
             old_fd, old_name = os.dup(self._state.nodes.dir_fd(slot.parent)), slot.name
         else:
-            entry_fd, old_name = self._state.nodes.entry(node)
+            entry_fd, old_name = self._entry(node)
             old_fd = os.dup(entry_fd)  # the next descriptor may displace this one
         try:
             new_fd = self._state.nodes.dir_fd(parent)
@@ -100,16 +100,18 @@ class Namespace:
         finally:
             os.close(old_fd)
 
+    def _entry(self, node: Node) -> tuple[int, bytes]:
+        """An entry that leads to the node, or, if a commit replaced it just now, to its newer version."""
+        if node.superseded:
+            for parent, name in self._state.nodes.places(node):
+                return self._state.nodes.dir_fd(parent), name
+        return self._state.nodes.entry(node)
+
     # --- removing --------------------------------------------------------------------------------------------------
 
     def _find(self, parent: Node, name: bytes) -> tuple[os.stat_result, Node | None]:
         status = os.stat(name, dir_fd=self._state.nodes.dir_fd(parent), follow_symlinks=False)
         return status, self._state.nodes.find((status.st_dev, status.st_ino))
-
-    def _hold_if_last(self, node: Node | None) -> None:
-        """The kernel may go on using a file that is about to lose its name."""
-        if node is not None and node.nlookup > 0:
-            self._state.nodes.hold(node)
 
     def unlink(self, parent: Node, name: bytes, tid: int) -> None:
         """unlink(2). By a stranger it removes the old version, and a session's commit makes the file anew (W7); by
@@ -118,7 +120,8 @@ class Namespace:
         own = session is not None and self._is_own(session, tid)
         try:
             _, node = self._find(parent, name)
-            self._hold_if_last(node)
+            if node is not None:
+                self._state.nodes.hold(node, parent, name)
             os.unlink(name, dir_fd=self._state.nodes.dir_fd(parent))
         except FileNotFoundError:
             if not own:
@@ -136,7 +139,7 @@ class Namespace:
         if slot is not None:
             self._release_pens_in_place(node, slot)
             if slot.twin is not None:
-                self._appends.detach(slot.twin)
+                self._appends.leave_file(slot.twin)
 
     def _release_pens_in_place(self, node: Node, slot: Slot) -> None:
         """Live writers go on in a file without a name; the name is free for the next writer."""
@@ -150,7 +153,8 @@ class Namespace:
         """rmdir(2). ENOTEMPTY also if a session will create a file in there (W7)."""
         _, node = self._find(parent, name)
         self._refuse_pending_inside(node)
-        self._hold_if_last(node)
+        if node is not None:
+            self._state.nodes.hold(node, parent, name)
         os.rmdir(name, dir_fd=self._state.nodes.dir_fd(parent))
         if node is not None:
             self._state.nodes.drop_name(node, parent, name)
@@ -211,7 +215,7 @@ class Namespace:
             replaced = None
         if replaced is not None and replaced is not moved and not flags & RENAME_EXCHANGE:
             self._refuse_pending_inside(replaced)
-            self._hold_if_last(replaced)
+            nodes.hold(replaced, new_parent, new_name)
         self._refuse_two_queues(parent, name, new_parent, new_name)
         old_fd = os.dup(nodes.dir_fd(parent))
         try:
@@ -257,7 +261,7 @@ class Namespace:
         if replaced is not None:
             self._release_pens_in_place(replaced, slot)
         if slot.twin is not None:
-            self._appends.detach(slot.twin)
+            self._appends.leave_file(slot.twin)
 
     def _rename_pending(self, session: Session, parent: Node, name: bytes, flags: int) -> None:
         """A file that is not committed yet is renamed by its writer: the session goes along, nothing else moves."""

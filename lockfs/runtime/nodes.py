@@ -14,6 +14,8 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from lockfs.runtime.statuses import with_fields
+
 if TYPE_CHECKING:
     from lockfs.runtime.appends import Twin
     from lockfs.runtime.handles import FileHandle
@@ -48,6 +50,7 @@ class Node:
         "pins",
         "session",
         "shown_size",
+        "superseded",
         "twin",
     )
 
@@ -63,6 +66,8 @@ class Node:
         self.name = b""
         self.former: tuple[Node, bytes] | None = None
         """Its last name, if it has none any more: replaced by a commit, or removed."""
+        self.superseded = False
+        """A commit put a new version in its place; it has no name any more, but its file is still there."""
         self.more: dict[tuple[Node, bytes], None] | None = None
         """Further names (hard links)."""
         self.fd = -1
@@ -184,6 +189,9 @@ class NodeTable:
 
     def add_name(self, node: Node, parent: Node, name: bytes) -> None:
         """The entry `name` in `parent` leads to `node`."""
+        node.superseded = False
+        if node.fd >= 0 and not node.is_dir:
+            self._close_fd(node)  # held while it had no name
         if node.parent is not None:
             if node.has_name(parent, name) and node.more is not None:
                 node.more.pop((parent, name), None)
@@ -284,30 +292,33 @@ class NodeTable:
             if oldest is not node and oldest is not node.parent:
                 self._close_fd(oldest)
 
-    def hold(self, node: Node) -> None:
-        """Open a path descriptor that stays until the kernel forgets the node: its last name is about to go."""
+    def hold(self, node: Node, parent: Node, name: bytes) -> None:
+        """The entry is about to go. If the kernel knows the node and no other name leads there, keep a path descriptor
+        until the kernel forgets it."""
+        if node.nlookup <= 0 or any(place != (parent, name) for place in node.names()):
+            return
         if node.fd >= 0:
             self._fds.pop(node, None)
             return
-        for parent, name in node.names():
-            try:
-                node.fd = _open_checked(self.dir_fd(parent), name, node.file_id)
-            except OSError:
-                continue
-            return
+        try:
+            node.fd = _open_checked(self.dir_fd(parent), name, node.file_id)
+        except OSError as error:
+            if error.errno not in (errno.ESTALE, errno.ENOENT):
+                raise
 
     def status(self, node: Node) -> os.stat_result:
         """fstat(2) of a committed node, by whatever leads to it. Raises OSError(ESTALE)."""
-        if node.fd >= 0:
-            return os.fstat(node.fd)
-        for handle in node.handles:
-            return os.fstat(handle.fd)
+        fd = node.fd if node.fd >= 0 else next((handle.fd for handle in node.handles), -1)
+        if fd >= 0:
+            status = os.fstat(fd)
+            # link(2) and others refuse a file without links; this one was merely replaced by its newer version.
+            return with_fields(status, {stat.ST_NLINK: 1}) if node.superseded and not status.st_nlink else status
         for parent, name in list(node.names()):
             try:
                 status = os.stat(name, dir_fd=self.dir_fd(parent), follow_symlinks=False)
             except FileNotFoundError:
-                status = None
-            if status is not None and (status.st_dev, status.st_ino) == node.file_id:
+                continue
+            if (status.st_dev, status.st_ino) == node.file_id:
                 return status
         raise OSError(errno.ESTALE, "the file was replaced")
 

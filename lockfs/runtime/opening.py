@@ -48,6 +48,15 @@ def is_append(flags: int) -> bool:
     return bool(flags & os.O_APPEND) and not flags & os.O_TRUNC and (flags & os.O_ACCMODE) != os.O_RDONLY
 
 
+def opens_like_sqlite(flags: int) -> bool:
+    """SQLite's way to open a database that may have to be made; other programs hardly combine these flags.
+
+    Several processes may do so at once, and all of them must get the same inode, before there is a header to tell by.
+    """
+    told = flags & (os.O_ACCMODE | os.O_NOFOLLOW | os.O_TRUNC | os.O_APPEND | os.O_EXCL)
+    return told == os.O_RDWR | os.O_NOFOLLOW
+
+
 class Opener:
     """Answers open and create."""
 
@@ -61,7 +70,7 @@ class Opener:
 
     async def open(self, node: Node, flags: int, request: Request) -> FileHandle:
         """Open by inode. Raises OSError; ESTALE sends the kernel round once more."""
-        intent = self._walk.intents.take(request.tid) if self._walk.intents else None
+        intent = self._walk.intents.take(request.tid, node)
         try:
             if node.session is not None:
                 return await self._open_session(node, node.session, flags, request, intent)
@@ -121,7 +130,7 @@ class Opener:
         mode = self._state.policy.rule_for(parent.path(name)).mode
         if node.file_id[0] != self._state.nodes.root_dev and mode is Mode.PROTECT:
             return Mode.LIVE  # another filesystem mounted below: staging could not be renamed to there
-        if mode is Mode.PROTECT and not flags & os.O_TRUNC and not is_append(flags) and self._is_sqlite(node):
+        if mode is Mode.PROTECT and not flags & os.O_TRUNC and not is_append(flags) and self._is_sqlite(node, flags):
             return Mode.SHARED
         return mode
 
@@ -129,10 +138,15 @@ class Opener:
         """The rule for an entry, by its path."""
         return self._state.policy.rule_for(slot.path()).mode
 
-    def _is_sqlite(self, node: Node) -> bool:
-        fd = self._state.nodes.open_file(node, os.O_RDONLY | os.O_NONBLOCK)
+    def _is_sqlite(self, node: Node, flags: int) -> bool:
+        """Whether it is an SQLite database, or an empty file that is opened as SQLite does (D1)."""
         try:
-            return is_sqlite_header(os.pread(fd, _SQLITE_HEADER_SIZE, 0))
+            fd = self._state.nodes.open_file(node, os.O_RDONLY | os.O_NONBLOCK)
+        except OSError:
+            return False  # replaced just now; `_became_shared` looks again, with the pen
+        try:
+            head = os.pread(fd, _SQLITE_HEADER_SIZE, 0)
+            return is_sqlite_header(head) or (not head and opens_like_sqlite(flags))
         finally:
             os.close(fd)
 
@@ -212,7 +226,7 @@ class Opener:
             truncates = base is None or bool(flags & os.O_TRUNC)
             kind = SessionKind.REPLACER if truncates else SessionKind.EDITOR
             self._sessions.begin(session, kind, base, caller)
-        except OSError:
+        except BaseException:
             state.waiting.release(hid)
             raise
         handle = SessionHandle(node, session, caller.writer, hid, True)
@@ -261,6 +275,8 @@ class Opener:
         """An append open: waits while a stranger has the pen, then holds nothing (A6)."""
         state = self._state
         state.refuse_when_stopping()
+        if twin.slot is None and intent is not None:  # replaced since the lookup
+            twin = self._appends.twin_of(state.slots.obtain(*next(iter(intent.names))))
         slot = twin.slot
         if slot is None:
             raise OSError(errno.ESTALE, "the file was removed")
@@ -282,7 +298,7 @@ class Opener:
                 turn = None
                 return handle
             self._open_twin_file(twin, request, intent)
-            return self._appends.attach(twin, caller, request.tid)
+            return self._appends.attach(twin, caller, request.tid, request.uid)
         finally:
             if turn is not None:
                 state.waiting.release(turn)
@@ -323,6 +339,8 @@ class Opener:
         self._walk.intents.discard(request.tid)
         self._state.refuse_when_stopping()
         rule = self._state.policy.rule_for(parent.path(name)).mode
+        if rule is Mode.PROTECT and opens_like_sqlite(flags):
+            rule = Mode.SHARED
         slot = self._state.slots.get(parent, name)
         again = Intent(
             request.tid,
@@ -363,10 +381,10 @@ class Opener:
             session.new_mode, session.new_uid, session.new_gid = mode & 0o7777, request.uid, request.gid
             try:
                 self._sessions.begin(session, SessionKind.REPLACER, None, caller)
-            except OSError:
+            except BaseException:
                 self._sessions.give_up(session)
                 raise
-        except OSError:
+        except BaseException:
             state.waiting.release(hid)
             state.slots.drop_if_idle(slot)
             raise
@@ -401,7 +419,7 @@ class Opener:
             twin = self._appends.twin_of(state.slots.obtain(parent, name))
             self._appends.open_file(twin, create=False)
             state.nodes.drop_if_unused(node)
-            return self._appends.attach(twin, caller, request.tid)
+            return self._appends.attach(twin, caller, request.tid, request.uid)
         slot, pen = None, None
         if rule is Mode.LIVE and is_writing(flags):
             slot = state.slots.obtain(parent, name)

@@ -162,13 +162,16 @@ class SignalWatch:
             self._fd = -1
 
     def told_to_end(self) -> bool:
-        """Whether INT, TERM, HUP, QUIT or KILL is pending, unblocked and not ignored, or the thread is gone."""
+        """Whether INT, TERM, HUP, QUIT or KILL is pending, unblocked and not ignored.
+
+        A thread that is gone was not told anything: it was the opener of a descriptor that a child still uses.
+        """
         if self._fd < 0:
             return False
         try:
             text = os.pread(self._fd, 4096, 0)
         except OSError:
-            return True
+            return False
         masks = {name: int(value, 16) for name, value in _MASKS.findall(text)}
         pending = masks.get(b"SigPnd", 0) | masks.get(b"ShdPnd", 0)
         return bool(pending & ~masks.get(b"SigBlk", 0) & ~masks.get(b"SigIgn", 0) & _ENDING_SIGNALS)

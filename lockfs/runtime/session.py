@@ -54,7 +54,8 @@ class Session:
         "spoiled",
         "staged",
         "state",
-        "synced",
+        "synced_writes",
+        "writes",
     )
 
     def __init__(self, slot: Slot, staged: Staged, node: Node, owner: WriterId) -> None:
@@ -77,7 +78,10 @@ class Session:
         """The staged file got attributes of its own: it cannot serve another session."""
         self.copied = True
         self.changed = False
-        self.synced = True
+        self.writes = 0
+        """Counts the changes."""
+        self.synced_writes = 0
+        """How many of them are on disk."""
         self.failed = 0
         """The errno of a write that did not succeed, or 0."""
         self.killed = 0
@@ -104,11 +108,13 @@ class Session:
         return sum(1 for handle in self.handles if handle.writing)
 
     def status(self) -> os.stat_result:
-        """fstat(2) of what the writer sees, with the staged file's inode number."""
+        """fstat(2) of what the writer sees, with the committed version's inode number until the commit."""
         status = os.fstat(self.read_fd)
         changes: dict[int, int] = {}
+        if self.base_id is not None and self.state is State.OPEN:
+            # Editors compare what they open with what they looked at (vim: E949); it changes with the commit.
+            changes[stat.ST_INO] = self.base_id[1]
         if not self.copied:
-            changes[stat.ST_INO] = self.staged.ino
             changes[stat.ST_NLINK] = 1
         if self.state is State.DETACHED and self.removed_by_writer:
             changes[stat.ST_NLINK] = 0

@@ -69,15 +69,15 @@ class Sessions:
                 )
                 session.copied = False
             session.base_id = (base.st_dev, base.st_ino)
+        writer = Writer(os.fsdecode(session.slot.path()), caller.writer.pid, "")
+        self._state.journal.begin(staged.name, writer)
         session.kind = kind
         session.owner = caller.writer
         session.changed = base is None or kind is not SessionKind.EDITOR
-        session.synced = False
+        session.writes += 1
         session.state = advance(session.state, Event.GRANT)
         session.slot.session = session
         self.open.add(session)
-        writer = Writer(os.fsdecode(session.slot.path()), caller.writer.pid, "")
-        self._state.journal.begin(staged.name, writer)
 
     def is_family(self, session: Session, lineage: Lineage) -> bool:
         """Whether a process shares the session (F1, F2)."""
@@ -119,7 +119,7 @@ class Sessions:
             session.failed = error.errno or errno.EIO
             raise
         session.changed = True
-        session.synced = False
+        session.writes += 1
 
     async def resize(self, session: Session, size: int) -> None:
         """ftruncate(2) of the staged file; to nothing, it mends a failed session."""
@@ -133,24 +133,23 @@ class Sessions:
         if size == 0:
             session.failed = 0
         session.changed = True
-        session.synced = False
+        session.writes += 1
 
     async def sync(self, session: Session) -> None:
-        """fsync(2) of the staged file, in a thread."""
-        if not session.synced:
-            session.synced = True
-            try:
-                await self._state.in_thread(os.fsync, session.staged.fd)
-            except OSError as error:
-                session.synced = False
-                session.failed = error.errno or errno.EIO
-                raise
+        """fsync(2) of the staged file, in a thread. What is written meanwhile is for the next one."""
+        writes = session.writes
+        try:
+            await self._state.in_thread(os.fsync, session.staged.fd)
+        except OSError as error:
+            session.failed = error.errno or errno.EIO
+            raise
+        session.synced_writes = max(session.synced_writes, writes)
 
     def _must_sync(self, session: Session) -> bool:
-        durability = self._state.settings.durability
-        if session.synced or not session.changed or durability == "none" or session.state is not State.OPEN:
+        if session.state is not State.OPEN or not session.changed or session.synced_writes == session.writes:
             return False
-        return durability == "commit" or not session.is_new
+        durability = self._state.settings.durability
+        return durability == "commit" or (durability == "replace" and not session.is_new)
 
     def attach(self, session: Session, handle: SessionHandle) -> None:
         """One more handle on the session."""
@@ -161,6 +160,8 @@ class Sessions:
     async def flush(self, handle: SessionHandle) -> None:
         """A close(2) of one descriptor: notice a writer being killed, report what failed, sync (N1, N4, N5)."""
         session = handle.session
+        if handle.writing:
+            _refuse_after_abort(session)
         if session.state is State.ENDED or not handle.writing:
             return
         session.killed = session.killed or _fatal(killed_by(handle.writer))
@@ -211,7 +212,9 @@ class Sessions:
             session.base_fd = -1
 
     def end(self, session: Session) -> None:
-        """The last writing handle goes: commit, keep aside, or discard."""
+        """The last writing handle goes: commit, keep aside, or discard. Nothing if it was ended from outside."""
+        if session.state is State.ENDED:
+            return
         decision = verdict(
             Ending(
                 changed=session.changed,
@@ -248,8 +251,11 @@ class Sessions:
         """Rename the staged file over the path; False if that failed and the old version stands."""
         state, slot = self._state, session.slot
         old = state.nodes.find(session.base_id) if session.base_id else None
-        if old is not None and old.nlookup > 0:
-            state.nodes.hold(old)  # an open that walked here before the commit may still come for it
+        if old is not None:
+            try:
+                state.nodes.hold(old, slot.parent, slot.name)  # who walked here before may still come for it
+            except OSError as error:
+                log.error("old version not held path=%s error=%s", shown(slot.path()), error.strerror)
         try:
             state.staging.publish(session.staged, state.nodes.dir_fd(slot.parent), slot.name)
         except OSError as error:
@@ -259,11 +265,15 @@ class Sessions:
         state.counters.commits += 1
         if old is not None:
             state.nodes.drop_name(old, slot.parent, slot.name)
+            old.superseded = old.parent is None
             state.kernel.forget_attributes(old)
         state.nodes.add_name(session.node, slot.parent, slot.name)
         state.kernel.forget_attributes(slot.parent)
         if slot.twin is not None:
-            slot.twin.follow(session.staged.fd, session.node)
+            try:
+                slot.twin.follow(session.staged.fd, session.node)
+            except OSError:
+                log.exception("appenders stay with the old version path=%s", shown(slot.path()))
         return True
 
     def _keep(self, session: Session) -> None:

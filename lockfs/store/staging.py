@@ -144,12 +144,16 @@ def write_all(fd: int, data: bytes, offset: int) -> None:
         done += os.pwrite(fd, memoryview(data)[done:], offset + done)
 
 
-def append_all(fd: int, data: bytes) -> None:
+def append_all(fd: int, data: bytes, *, privileged: bool = True) -> None:
     """Append `data` as one block to a descriptor opened with O_APPEND, or nothing of it (A2, N4).
 
-    A write that the disk cuts short is taken back, so that no torn record stays. Raises OSError.
+    A write that the disk cuts short is taken back, so that no torn record stays. Unless `privileged`, setuid and setgid
+    bits go, as with any write (write(2)). Raises OSError.
     """
-    size = os.fstat(fd).st_size
+    status = os.fstat(fd)
+    size = status.st_size
+    if not privileged:
+        _drop_set_ids(fd, status.st_mode)
     done = 0
     try:
         while done < len(data):
@@ -170,3 +174,11 @@ def adopt_attributes(fd: int, status: os.stat_result) -> None:
             # Not root: the new version belongs to whoever runs lockfs, as with any editor that replaces a file.
             pass
     os.fchmod(fd, stat.S_IMODE(status.st_mode))
+
+
+def _drop_set_ids(fd: int, mode: int) -> None:
+    drop = mode & stat.S_ISUID
+    if mode & stat.S_IXGRP:
+        drop |= mode & stat.S_ISGID
+    if drop:
+        os.fchmod(fd, stat.S_IMODE(mode) & ~drop)
