@@ -65,7 +65,7 @@ class Node:
         self.parent: Node | None = None
         self.name = b""
         self.former: tuple[Node, bytes] | None = None
-        """Its last name, if it has none any more: replaced by a commit, or removed."""
+        """The name that it lost last: replaced by a commit, renamed or removed."""
         self.superseded = False
         """A commit put a new version in its place; it has no name any more, but its file is still there."""
         self.more: dict[tuple[Node, bytes], None] | None = None
@@ -212,19 +212,18 @@ class NodeTable:
             node.name = b""
             if node.more:
                 (node.parent, node.name), _ = node.more.popitem()
-            else:
-                node.former = (parent, name)
         elif node.more and (parent, name) in node.more:
             del node.more[(parent, name)]
         else:
             return
+        node.former = (parent, name)
         self._unpin(parent)
 
     def places(self, node: Node) -> frozenset[tuple[Node, bytes]]:
         """The entries that somebody who has just walked to `node` may have walked by."""
         names = frozenset(node.names())
-        if not names and node.former is not None and self._by_id.get(node.former[0].nodeid) is node.former[0]:
-            return frozenset({node.former})
+        if node.former is not None and self._by_id.get(node.former[0].nodeid) is node.former[0]:
+            return names | {node.former}
         return names
 
     def pin(self, node: Node) -> None:
