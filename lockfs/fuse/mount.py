@@ -88,6 +88,7 @@ async def _serve(settings: Settings, layout: Layout, on_ready: Callable[[], None
     log.info("mounted source=%s mountpoint=%s pid=%d", settings.source, settings.mountpoint, os.getpid())
     try:
         async with trio.open_nursery() as nursery:
+            filesystem.state.nursery = nursery
             nursery.start_soon(filesystem.state.waiting.watch_signals)
             nursery.start_soon(filesystem.walk.intents.expire)
             nursery.start_soon(_stop_on_signal, filesystem)

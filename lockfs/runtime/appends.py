@@ -14,6 +14,7 @@ import trio
 
 from lockfs.core.ids import HandleId
 from lockfs.core.records import RecordAssembler
+from lockfs.runtime.custody import Custodian, Custody
 from lockfs.runtime.events import log, shown
 from lockfs.runtime.handles import AppendHandle
 from lockfs.runtime.mountstate import MountState
@@ -30,7 +31,7 @@ from lockfs.store.staging import append_all
 class Twin:
     """The appenders' inode of one entry. `slot` None: the entry was removed, the appenders keep the old file."""
 
-    __slots__ = ("fd", "file_id", "handles", "new_file", "node", "slot")
+    __slots__ = ("custody", "fd", "file_id", "handles", "new_file", "node", "slot")
 
     def __init__(self, slot: Slot, node: Node) -> None:
         self.slot: Slot | None = slot
@@ -39,6 +40,8 @@ class Twin:
         """The version that stands, opened for appending; -1 before the first open."""
         self.file_id: FileId = (0, 0)
         """Of that version."""
+        self.custody: Custody | None = None
+        """Records that were taken in while a stranger writes the file."""
         self.new_file = (0o600, 0, 0)
         """Mode, owner and group, should an appender have to make the file."""
         self.handles: set[AppendHandle] = set()
@@ -67,6 +70,7 @@ class Appends:
     def __init__(self, state: MountState, sessions: Sessions) -> None:
         self._state = state
         self._sessions = sessions
+        self._custodian = Custodian(state, self._append)
         self.open_handles = 0
 
     def twin_of(self, slot: Slot) -> Twin:
@@ -78,7 +82,7 @@ class Appends:
 
     def drop_if_unused(self, twin: Twin) -> None:
         """Forget a twin that neither the kernel nor a handle refers to."""
-        if twin.handles or twin.node.nlookup > 0 or twin.node.pins > 0 or twin.node.handles:
+        if twin.handles or twin.custody is not None or twin.node.nlookup > 0 or twin.node.pins > 0 or twin.node.handles:
             return
         twin.close()
         twin.node.twin = None
@@ -177,24 +181,55 @@ class Appends:
         self._state.counters.appended_bytes += len(tail)
 
     async def _put(self, handle: AppendHandle, data: bytes, tid: int) -> None:
-        state = self._state
-        slot = handle.twin.slot
-        lineage = handle.caller.lineage
-        turn: HandleId | None = None
-        if slot is not None and state.arbiter.blocks_append(slot.key, lineage):
-            turn = state.new_handle_id()
-            await state.acquire_to_append(slot, turn, handle.caller, tid)
-            slot = handle.twin.slot
+        """Bring whole records into the version that stands, or into the family's session (A6)."""
+        state, twin = self._state, handle.twin
+        slot = twin.slot
+        own = slot is not None and state.arbiter.is_family(slot.key, handle.caller.lineage)
+        if twin.custody is not None and slot is not None and not own:
+            self._custodian.accept(twin, slot, handle, data)
+            return
+        if slot is None or not state.arbiter.blocks_append(slot.key, handle.caller.lineage):
+            await self._put_now(handle, data)
+            return
+        turn = await self._wait_turn(slot, handle, tid)
+        if turn is None:
+            self._custodian.accept(twin, slot, handle, data)
+            return
         try:
-            session = slot.session if slot is not None else None
-            if session is not None and self._sessions.is_family(session, lineage):
-                await self._sessions.make_copy(session)
-                await self._sessions.write(session, os.fstat(session.staged.fd).st_size, data)
-            else:
-                await self._append(handle.twin, data, handle.privileged)
+            await self._put_now(handle, data)
         finally:
-            if turn is not None:
-                state.waiting.release(turn)
+            state.waiting.release(turn)
+
+    async def _wait_turn(self, slot: Slot, handle: AppendHandle, tid: int) -> HandleId | None:
+        """Wait while a stranger writes the file; None if others must not be held up by that any longer."""
+        turn = self._state.new_handle_id()
+        granted = False
+        failure: OSError | None = None
+        async with trio.open_nursery() as nursery:
+
+            async def give_way() -> None:
+                await self._custodian.wait_for_call(handle.twin, slot, handle)
+                nursery.cancel_scope.cancel()
+
+            nursery.start_soon(give_way)
+            try:
+                await self._state.acquire_to_append(slot, turn, handle.caller, tid)
+                granted = True
+            except OSError as error:
+                failure = error
+            nursery.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
+        return turn if granted else None
+
+    async def _put_now(self, handle: AppendHandle, data: bytes) -> None:
+        slot = handle.twin.slot
+        session = slot.session if slot is not None else None
+        if session is not None and self._sessions.is_family(session, handle.caller.lineage):
+            await self._sessions.make_copy(session)
+            await self._sessions.write(session, os.fstat(session.staged.fd).st_size, data)
+        else:
+            await self._append(handle.twin, data, handle.privileged)
 
     async def _append(self, twin: Twin, data: bytes, privileged: bool) -> None:
         """Append to the version that stands, then let readers see it (A4).
@@ -248,7 +283,7 @@ class Appends:
             except FileNotFoundError:  # a stranger is creating it; this appender waits for that
                 return new_file_status(*twin.new_file, twin.node.nodeid)
         status = os.fstat(twin.fd)
-        held = self.held_by(twin, tid)
+        held = self.held_by(twin, tid) + (twin.custody.size if twin.custody is not None else 0)
         return with_fields(status, {stat.ST_SIZE: status.st_size + held} if held else {})
 
     async def flush(self, handle: AppendHandle) -> None:
@@ -272,7 +307,8 @@ class Appends:
     async def sync(self, handle: AppendHandle) -> None:
         """fsync(2): ends the record, then waits for the disk in a thread."""
         await self.end_record(handle)
-        fd = os.dup(handle.twin.fd)
+        custody = handle.twin.custody
+        fd = os.dup(handle.twin.fd if custody is None else custody.staged.fd)
         try:
             await self._state.in_thread(os.fsync, fd)
         finally:

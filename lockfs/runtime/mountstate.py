@@ -6,7 +6,7 @@ import errno
 import itertools
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Protocol, TypeVar
 
 import trio
@@ -58,6 +58,8 @@ class MountState:
         self.journal = Journal(layout.hidden_fd)
         self.stopping = False
         self.started_s = trio.current_time()
+        self.nursery: trio.Nursery | None = None
+        """Where work goes on that no request waits for; the mount sets it."""
         self._handle_ids = itertools.count(1)
         self._threads = trio.CapacityLimiter(40)
 
@@ -96,6 +98,12 @@ class MountState:
         return await self._acquire(
             slot, handle, kind, caller, tid, self.settings.rename_wait_s, True, errno.EBUSY, errno.EBUSY
         )
+
+    async def acquire_patiently(
+        self, slot: Slot, handle: HandleId, kind: Kind, caller: Caller, timeout_s: float
+    ) -> Granted:
+        """Like `acquire`, for no thread in particular, and as long as it takes."""
+        return await self._acquire(slot, handle, kind, caller, 0, timeout_s, True, errno.EBUSY, errno.ETIMEDOUT)
 
     async def acquire_to_append(self, slot: Slot, handle: HandleId, caller: Caller, tid: int) -> Granted:
         """Wait for an append write's turn, under `refuse` too: the append was accepted when it was opened (A6)."""
@@ -180,6 +188,11 @@ class MountState:
             os.fchown(fd, uid, gid)
         except PermissionError:
             pass  # not root: every file is the mounting user's
+
+    def spawn(self, function: Callable[..., Awaitable[None]], *args: object) -> None:
+        """Do something that no request waits for."""
+        assert self.nursery is not None
+        self.nursery.start_soon(function, *args)
 
     async def in_thread(self, function: Callable[..., T], *args: object) -> T:
         """Run what may block for long outside the loop, to its end even if the mount goes down."""

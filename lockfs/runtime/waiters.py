@@ -59,8 +59,13 @@ class WaitingRoom:
         waiter = self._waiters[handle] = _Waiter(tid)
         self._somebody.set()
         try:
-            with trio.move_on_after(timeout_s):
-                await waiter.event.wait()
+            try:
+                with trio.move_on_after(timeout_s):
+                    await waiter.event.wait()
+            except trio.Cancelled:
+                if isinstance(waiter.outcome, Granted):  # nobody is there to use it
+                    self.release(handle)
+                raise
             if waiter.outcome is None:
                 self._give_up(handle, waiter, GaveUp.TIMED_OUT)
             assert waiter.outcome is not None
