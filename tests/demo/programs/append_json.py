@@ -1,0 +1,11 @@
+"""Append rows as JSON lines with json.dump."""
+
+import json
+import sys
+
+path, me, rows = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+with open(path, "a") as file:
+    for row in range(rows):
+        pad = chr(ord("a") + me) * (10_000 + (row * 977 + me * 131) % 10_000)
+        json.dump({"writer": me, "row": row, "pad": pad, "end": row}, file)
+        file.write("\n")

@@ -1,0 +1,1 @@
+"""What the tests share: mounts, worker processes, bounded waiting. Nothing here imports lockfs."""
