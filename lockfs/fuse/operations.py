@@ -72,20 +72,22 @@ class Operations(pyfuse3.Operations):
         slot = state.slots.get(parent, name)
         if slot is not None and slot.settling is not None:
             await slot.settling.wait()
-        node = None
         status: os.stat_result | None = None
-        if slot is not None or self._fs.walk.intents:
-            node = self._fs.walk.private_node(slot, parent, name, tid, None)
-        if node is None:
+        missing: FileNotFoundError | None = None
+        try:
             status = os.stat(name, dir_fd=self._nodes.dir_fd(parent), follow_symlinks=False)
-            found = self._nodes.committed(status, parent, name)
-            if self._fs.walk.intents:
-                node = self._fs.walk.private_node(slot, parent, name, tid, found)
-            if node is None:
-                return self._committed_entry(found, status, parent, name)
-        node.nlookup += 1
-        status = self._fs.attributes.status(node, tid)
-        return attributes_of(status, node.nodeid, 0, 0)
+        except FileNotFoundError as error:
+            missing = error
+        if slot is not None or self._fs.walk.intents:
+            node = self._fs.walk.private_node(slot, parent, name, tid, status)
+            if node is not None:
+                seen = self._fs.attributes.status(node, tid)
+                node.nlookup += 1
+                return attributes_of(seen, node.nodeid, 0, 0)
+        if status is None:
+            assert missing is not None
+            raise missing
+        return self._committed_entry(self._nodes.committed(status, parent, name), status, parent, name)
 
     def _committed_entry(self, node: Node, status: os.stat_result, parent: Node, name: bytes) -> EntryAttributes:
         slot = self._fs.state.slots.get(parent, name)

@@ -48,6 +48,11 @@ class PlainHandle(FileHandle):
     def fd(self) -> int:
         return self._fd
 
+    @property
+    def is_shared(self) -> bool:
+        """A writer's, without a pen (D1)."""
+        return self.writing and self.pen is None
+
 
 class SessionHandle(FileHandle):
     """A handle on a session's staged file: the writer's, or one of its family (F1, F2)."""

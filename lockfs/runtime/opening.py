@@ -130,7 +130,11 @@ class Opener:
         mode = self._state.policy.rule_for(parent.path(name)).mode
         if node.file_id[0] != self._state.nodes.root_dev and mode is Mode.PROTECT:
             return Mode.LIVE  # another filesystem mounted below: staging could not be renamed to there
-        if mode is Mode.PROTECT and not flags & os.O_TRUNC and not is_append(flags) and self._is_sqlite(node, flags):
+        if mode is not Mode.PROTECT:
+            return mode
+        if any(isinstance(handle, PlainHandle) and handle.is_shared for handle in node.handles):
+            return Mode.SHARED  # somebody has it open so; all who have it open must agree
+        if not flags & os.O_TRUNC and not is_append(flags) and self._is_sqlite(node, flags):
             return Mode.SHARED
         return mode
 

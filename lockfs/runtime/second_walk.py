@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import os
+import stat
 
 from lockfs.core.session import State
 from lockfs.runtime.appends import Appends
@@ -44,20 +46,30 @@ class SecondWalk:
         elif twin is not None:
             self._appends.drop_if_unused(twin)
 
-    def private_node(self, slot: Slot | None, parent: Node, name: bytes, tid: int, found: Node | None) -> Node | None:
+    def private_node(
+        self, slot: Slot | None, parent: Node, name: bytes, tid: int, status: os.stat_result | None
+    ) -> Node | None:
         """What a lookup of `name` shows this thread instead of the committed file: its own session's inode.
 
-        `found` is the committed file's node, if the backing directory was asked already.
+        `status` is what stands at the entry, None if nothing does.
         """
         intent = self.intents.of(tid) if self.intents else None
-        if intent is not None and not intent.plain:
-            by_file = found is not None and found is intent.node
-            if by_file or (parent, name) in intent.names:
-                return self._given(intent, slot or self._state.slots.obtain(parent, name))
+        if intent is not None and not intent.plain and self._is_meant(intent, parent, name, status):
+            return self._given(intent, slot or self._state.slots.obtain(parent, name))
         session = slot.session if slot is not None else None
         if session is None or not self._sessions.is_family(session, self._state.processes.caller(tid).lineage):
             return None
         return session.node
+
+    @staticmethod
+    def _is_meant(intent: Intent, parent: Node, name: bytes, status: os.stat_result | None) -> bool:
+        """Whether the thread looks for the file that it is about to open."""
+        if status is None:
+            return (parent, name) in intent.names
+        if not stat.S_ISREG(status.st_mode):
+            return False  # a symbolic link or a directory took a name that the file has lost
+        by_file = intent.node is not None and intent.node.file_id == (status.st_dev, status.st_ino)
+        return by_file or (parent, name) in intent.names
 
     def _given(self, intent: Intent, slot: Slot) -> Node:
         caller = self._state.processes.caller(intent.tid)

@@ -154,7 +154,7 @@ def explore(mnt: Path, source: Path, seed: int, length: int) -> set[str]:
 
 
 @pytest.mark.limit(90)
-@pytest.mark.parametrize("seed", range(30))
+@pytest.mark.parametrize("seed", range(20))
 def test_differential(mount: Place, seed: int) -> None:
     explore(mount.mnt, mount.source, seed, 50)
 

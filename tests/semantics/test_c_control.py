@@ -134,14 +134,16 @@ def test_C1_counts(mount_with: Mounter, worker: NewWorker) -> None:
         assert [(one["path"], one["waits"]) for one in stats["contended"]] == [("f", 2)]
 
 
-def test_C1_directory_is_hidden_and_reachable(mount: Place) -> None:
-    assert ".lockfs" not in os.listdir(mount.root)
-    assert b".lockfs" not in programs.run("find", mount.root, "-mindepth", "1", "-printf", "%P\n").stdout
-    assert {"stats", "stats.json"} <= set(os.listdir(mount.root / ".lockfs"))
-    assert (mount.root / ".lockfs").is_dir()
-    programs.run("grep", "-rq", "uptime_s", mount.root, status=1)
-    json.loads(programs.run("cat", mount.root / ".lockfs" / "stats.json").stdout)
-    assert len(programs.run("cat", mount.root / ".lockfs" / "stats").stdout) > 100
+def test_C1_directory_is_hidden_and_reachable(mount_with: Mounter) -> None:
+    with mount_with() as mount:
+        (mount.mnt / "f").write_bytes(b"x")
+        assert ".lockfs" not in os.listdir(mount.mnt)
+        assert b".lockfs" not in programs.run("find", mount.mnt, "-mindepth", "1", "-printf", "%P\n").stdout
+        assert {"stats", "stats.json"} <= set(os.listdir(mount.mnt / ".lockfs"))
+        assert (mount.mnt / ".lockfs").is_dir()
+        programs.run("grep", "-rq", "uptime_s", mount.mnt, status=1)
+        json.loads(programs.run("cat", mount.mnt / ".lockfs" / "stats.json").stdout)
+        assert len(programs.run("cat", mount.mnt / ".lockfs" / "stats").stdout) > 100
 
 
 def test_C3_only_the_virtual_directory_is_there(mount: Place) -> None:

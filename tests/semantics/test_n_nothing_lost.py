@@ -148,8 +148,9 @@ def small_disk(tmp_path: Path) -> object:
     programs.run("umount", "-l", folder)
 
 
-@pytest.mark.parametrize("durability", ["none", "replace", "commit"])
-@pytest.mark.parametrize("exists", [True, False])
+@pytest.mark.parametrize(
+    ("durability", "exists"), [("none", True), ("replace", True), ("replace", False), ("commit", False)]
+)
 def test_N4_full_disk_reaches_the_writer_and_leaves_the_old_file(
     mount_with: Mounter, worker: NewWorker, small_disk: Path, durability: str, exists: bool
 ) -> None:

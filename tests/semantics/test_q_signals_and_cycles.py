@@ -21,8 +21,9 @@ PROMPT_S = 1.0
 DEADLY = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGKILL]
 
 
-@pytest.mark.parametrize("number", DEADLY)
-@pytest.mark.parametrize("mode", ["w", "a"])
+@pytest.mark.parametrize(
+    ("mode", "number"), [*(("w", number) for number in DEADLY), ("a", signal.SIGTERM), ("a", signal.SIGKILL)]
+)
 def test_Q3_signal_ends_a_waiting_open(mount: Place, worker: NewWorker, number: signal.Signals, mode: str) -> None:
     path = mount.mnt / "f"
     holder, waiter, next_one = worker(), worker(), worker()
