@@ -12,6 +12,7 @@ import pyfuse3
 import trio
 
 from lockfs.core.errors import LockfsError
+from lockfs.fuse import loop
 from lockfs.fuse.control import Control
 from lockfs.fuse.operations import Operations
 from lockfs.fuse.ordering import raise_background_limit
@@ -83,6 +84,7 @@ def _mount(operations: Operations, settings: Settings, layout: Layout) -> None:
 async def _serve(settings: Settings, layout: Layout, on_ready: Callable[[], None]) -> None:
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     filesystem = Filesystem(settings, layout, PyfuseKernel(), max_dir_fds=soft // 2)
+    loop.install()
     greeted = trio.Event()
     _mount(Operations(filesystem, Control(Stats(filesystem)), greeted.set), settings, layout)
     log.info("mounted source=%s mountpoint=%s pid=%d", settings.source, settings.mountpoint, os.getpid())
