@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import itertools
 import os
+import stat
 from collections.abc import Callable, Sequence
 from typing import cast
 
@@ -311,6 +312,10 @@ class Operations(pyfuse3.Operations):
             attributes = await self._entry(handle.node, name, handle.tid)
         except FileNotFoundError:
             return True
+        if stat.S_ISREG(attributes.st_mode):
+            # The kernel may take this reply in late, when a writer's lookup has come and gone in between: it would
+            # bring back a name that leads to the old version, and keep it (W3).
+            attributes.entry_timeout = 0
         if pyfuse3.readdir_reply(token, name, attributes, index + 1):
             return True
         await self.forget([(attributes.st_ino, 1)])

@@ -57,7 +57,7 @@ class PlainHandle(FileHandle):
 class SessionHandle(FileHandle):
     """A handle on a session's staged file: the writer's, or one of its family (F1, F2)."""
 
-    __slots__ = ("hid", "session", "writer", "writing")
+    __slots__ = ("flushed", "hid", "session", "writer", "writing")
 
     def __init__(self, node: Node, session: Session, writer: WriterId, hid: HandleId | None, writing: bool) -> None:
         super().__init__(node)
@@ -65,6 +65,8 @@ class SessionHandle(FileHandle):
         self.writer = writer
         self.hid = hid
         self.writing = writing
+        self.flushed = False
+        """Some descriptor of it was closed, so its opener did get one."""
 
     @property
     def fd(self) -> int:

@@ -180,6 +180,8 @@ class MountState:
     def give_ownership(self, fd: int, parent: Node, uid: int, gid: int) -> None:
         """Make a new file the caller's, and its group the setgid directory's where there is one (W5, mkdir(2))."""
         directory = os.fstat(self.nodes.dir_fd(parent))
+        if directory.st_nlink == 0:
+            raise OSError(errno.ENOENT, "the directory was removed")
         if directory.st_mode & stat.S_ISGID:
             gid = directory.st_gid
         elif uid == os.geteuid() and gid == os.getegid():

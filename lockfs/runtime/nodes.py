@@ -238,6 +238,10 @@ class NodeTable:
         node.pins -= 1
         self.drop_if_unused(node)
 
+    def unfile(self, node: Node) -> None:
+        """The node's file will not be published: its inode number may come back with another file."""
+        self._displace(node)
+
     def drop_if_unused(self, node: Node) -> None:
         """Remove a node that neither the kernel nor we refer to."""
         while node.nlookup <= 0 and node.pins <= 0 and not node.handles and node is not self.root:

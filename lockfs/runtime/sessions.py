@@ -160,6 +160,7 @@ class Sessions:
     async def flush(self, handle: SessionHandle) -> None:
         """A close(2) of one descriptor: notice a writer being killed, report what failed, sync (N1, N4, N5)."""
         session = handle.session
+        handle.flushed = True
         if handle.writing:
             _refuse_after_abort(session)
         if session.state is State.ENDED or not handle.writing:
@@ -176,6 +177,10 @@ class Sessions:
     async def release(self, handle: SessionHandle) -> None:
         """The last close of a handle. The commit, if it is the session's last, comes before the first await (W3)."""
         session = handle.session
+        if handle.writing and not handle.flushed and session.writes <= 1:
+            # The open failed in the kernel after we had answered it, since the process was killed: nobody wrote.
+            log.info("open given up path=%s writer=%s", shown(session.slot.path()), process_label(handle.writer))
+            session.killed = session.killed or signal.SIGKILL
         if handle.writing and session.state is not State.ENDED and session.writers() == 1:
             if self._must_sync(session) and not session.killed and not session.failed:
                 await self._sync_late(session)
@@ -231,6 +236,8 @@ class Sessions:
             self._keep(session)
         elif decision is Verdict.DISCARD:
             self._discard(session)
+        if decision is not Verdict.COMMIT:
+            self._state.nodes.unfile(session.node)
         self._finish(session, Event.CLOSE)
 
     def _finish(self, session: Session, event: Event) -> None:
@@ -260,7 +267,7 @@ class Sessions:
             state.staging.publish(session.staged, state.nodes.dir_fd(slot.parent), slot.name)
         except OSError as error:
             session.failed = error.errno or errno.EIO
-            log.error("commit failed path=%s error=%s", shown(slot.path()), error.strerror)
+            log.warning("commit failed path=%s error=%s", shown(slot.path()), error.strerror)
             return False
         state.counters.commits += 1
         if old is not None:
