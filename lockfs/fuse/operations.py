@@ -18,7 +18,7 @@ from lockfs.fuse.encoding import attributes_of, changes_of, statvfs_of
 from lockfs.runtime.filesystem import Filesystem
 from lockfs.runtime.handles import AppendHandle, DirHandle, FileHandle
 from lockfs.runtime.nodes import Node
-from lockfs.runtime.opening import Request, is_writing
+from lockfs.runtime.openflags import Request, is_writing
 from lockfs.runtime.statuses import as_announced
 from lockfs.store.layout import HIDDEN
 
@@ -231,7 +231,7 @@ class Operations(pyfuse3.Operations):
         self, parent_inode: InodeT, name: bytes, mode: ModeT, flags: FlagT, ctx: RequestContext
     ) -> tuple[FileInfo, EntryAttributes]:
         parent = self._place(parent_inode, name)
-        handle = await self._fs.opener.create(parent, name, mode, flags, _request(ctx))
+        handle = await self._fs.creator.create(parent, name, mode, flags, _request(ctx))
         node = handle.node
         node.nlookup += 1
         status = self._fs.attributes.status(node, ctx.pid)

@@ -14,7 +14,8 @@ from lockfs.runtime.handles import AppendHandle, FileHandle, PlainHandle, Sessio
 from lockfs.runtime.intents import Intent
 from lockfs.runtime.mountstate import MountState
 from lockfs.runtime.nodes import Node
-from lockfs.runtime.opening import Opener, Request
+from lockfs.runtime.openflags import Request
+from lockfs.runtime.opening import Opener
 from lockfs.runtime.processes import Caller
 from lockfs.runtime.second_walk import SecondWalk
 from lockfs.runtime.session import Session, SessionKind

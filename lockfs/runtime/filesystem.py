@@ -9,6 +9,7 @@ import trio
 from lockfs.core.ids import HandleId
 from lockfs.runtime.appends import Appends
 from lockfs.runtime.attributes import Attributes
+from lockfs.runtime.creating import Creator
 from lockfs.runtime.directories import Directories
 from lockfs.runtime.events import log
 from lockfs.runtime.handles import AppendHandle, FileHandle, PlainHandle, SessionHandle
@@ -35,6 +36,7 @@ class Filesystem:
         self.appends = Appends(self.state, self.sessions)
         self.walk = SecondWalk(self.state, self.sessions, self.appends)
         self.opener = Opener(self.state, self.sessions, self.appends, self.walk)
+        self.creator = Creator(self.state, self.sessions, self.appends, self.walk)
         self.names = Namespace(self.state, self.sessions, self.appends)
         self.attributes = Attributes(self.state, self.sessions, self.appends, self.walk, self.opener)
         self.directories = Directories(self.state, self.sessions)

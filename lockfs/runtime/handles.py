@@ -54,6 +54,13 @@ class PlainHandle(FileHandle):
         return self.writing and self.pen is None
 
 
+def attached(handle: PlainHandle) -> PlainHandle:
+    """Register a new handle with its node."""
+    handle.node.handles.add(handle)
+    handle.node.maybe_cached = True
+    return handle
+
+
 class SessionHandle(FileHandle):
     """A handle on a session's staged file: the writer's, or one of its family (F1, F2)."""
 

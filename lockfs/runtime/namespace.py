@@ -13,7 +13,7 @@ from lockfs.runtime.appends import Appends
 from lockfs.runtime.handles import PlainHandle
 from lockfs.runtime.mountstate import MountState
 from lockfs.runtime.nodes import Node
-from lockfs.runtime.opening import Request
+from lockfs.runtime.openflags import Request
 from lockfs.runtime.session import Session
 from lockfs.runtime.sessions import Sessions
 from lockfs.runtime.slots import Slot

@@ -12,49 +12,19 @@ from lockfs.core.policy import Mode, is_sqlite_header
 from lockfs.core.session import State
 from lockfs.runtime.appends import Appends, Twin
 from lockfs.runtime.events import log, shown
-from lockfs.runtime.handles import FileHandle, PlainHandle, SessionHandle
+from lockfs.runtime.handles import FileHandle, PlainHandle, SessionHandle, attached
 from lockfs.runtime.intents import Intent
 from lockfs.runtime.mountstate import MountState
 from lockfs.runtime.nodes import Node
+from lockfs.runtime.openflags import IN_PLACE_FLAGS, Request, is_append, is_writing, opens_like_sqlite
 from lockfs.runtime.processes import Caller, umask_of
 from lockfs.runtime.second_walk import SecondWalk
 from lockfs.runtime.session import Session, SessionKind
 from lockfs.runtime.sessions import Sessions
 from lockfs.runtime.slots import Slot
 
-_IN_PLACE_FLAGS = os.O_ACCMODE | os.O_APPEND | os.O_DSYNC | os.O_SYNC
 _SQLITE_HEADER_SIZE = 16
 _DEFAULT_MODE = 0o666
-
-
-class Request:
-    """Who asks: thread, uid, gid."""
-
-    __slots__ = ("gid", "tid", "uid")
-
-    def __init__(self, tid: int, uid: int, gid: int) -> None:
-        self.tid = tid
-        self.uid = uid
-        self.gid = gid
-
-
-def is_writing(flags: int) -> bool:
-    """Whether an open can change the file."""
-    return (flags & os.O_ACCMODE) != os.O_RDONLY or bool(flags & os.O_TRUNC)
-
-
-def is_append(flags: int) -> bool:
-    """An appender: O_APPEND without O_TRUNC."""
-    return bool(flags & os.O_APPEND) and not flags & os.O_TRUNC and (flags & os.O_ACCMODE) != os.O_RDONLY
-
-
-def opens_like_sqlite(flags: int) -> bool:
-    """SQLite's way to open a database that may have to be made; other programs hardly combine these flags.
-
-    Several processes may do so at once, and all of them must get the same inode, before there is a header to tell by.
-    """
-    told = flags & (os.O_ACCMODE | os.O_NOFOLLOW | os.O_TRUNC | os.O_APPEND | os.O_EXCL)
-    return told == os.O_RDWR | os.O_NOFOLLOW
 
 
 class Opener:
@@ -86,14 +56,8 @@ class Opener:
                 self._walk.finish(intent)
 
     def _open_plain(self, node: Node, flags: int) -> PlainHandle:
-        fd = self._state.nodes.open_file(node, flags & _IN_PLACE_FLAGS & ~os.O_APPEND | os.O_NONBLOCK)
-        return self._attach(PlainHandle(node, fd, writing=is_writing(flags)))
-
-    @staticmethod
-    def _attach(handle: PlainHandle) -> PlainHandle:
-        handle.node.handles.add(handle)
-        handle.node.maybe_cached = True
-        return handle
+        fd = self._state.nodes.open_file(node, flags & IN_PLACE_FLAGS & ~os.O_APPEND | os.O_NONBLOCK)
+        return attached(PlainHandle(node, fd, writing=is_writing(flags)))
 
     async def _open_to_write(self, node: Node, flags: int, request: Request, intent: Intent | None) -> FileHandle:
         """A committed file is to be written: by the rule of its path."""
@@ -155,8 +119,8 @@ class Opener:
             os.close(fd)
 
     def _open_shared(self, node: Node, flags: int) -> PlainHandle:
-        fd = self._state.nodes.open_file(node, flags & _IN_PLACE_FLAGS | (flags & os.O_TRUNC) | os.O_NONBLOCK)
-        return self._attach(PlainHandle(node, fd, writing=True))
+        fd = self._state.nodes.open_file(node, flags & IN_PLACE_FLAGS | (flags & os.O_TRUNC) | os.O_NONBLOCK)
+        return attached(PlainHandle(node, fd, writing=True))
 
     async def _open_live(self, node: Node, flags: int, request: Request) -> PlainHandle:
         """Take the pen and write in place (D4)."""
@@ -171,14 +135,14 @@ class Opener:
                 slot, handle, Kind.PEN, caller, request.tid, nonblocking=bool(flags & os.O_NONBLOCK)
             )
             try:
-                fd = self._state.nodes.open_file(node, flags & _IN_PLACE_FLAGS | (flags & os.O_TRUNC) | os.O_NONBLOCK)
+                fd = self._state.nodes.open_file(node, flags & IN_PLACE_FLAGS | (flags & os.O_TRUNC) | os.O_NONBLOCK)
             except OSError:
                 self._state.waiting.release(handle)
                 raise
         except BaseException:
             self._state.slots.done(slot)
             raise
-        return self._attach(PlainHandle(node, fd, writing=True, slot=slot, pen=handle))
+        return attached(PlainHandle(node, fd, writing=True, slot=slot, pen=handle))
 
     async def _open_session(
         self, node: Node, session: Session, flags: int, request: Request, intent: Intent | None
@@ -326,109 +290,8 @@ class Opener:
             pen = self._state.new_handle_id()
             caller = self._state.processes.caller(request.tid)
             await self._state.acquire(slot, pen, Kind.PEN, caller, request.tid)
-        fd = os.open(f"/proc/self/fd/{twin.fd}", flags & _IN_PLACE_FLAGS | (flags & os.O_TRUNC) | os.O_CLOEXEC)
+        fd = os.open(f"/proc/self/fd/{twin.fd}", flags & IN_PLACE_FLAGS | (flags & os.O_TRUNC) | os.O_CLOEXEC)
         if pen is not None:
             self._state.slots.in_use(slot)
         handle = PlainHandle(node, fd, writing=pen is not None, slot=slot if pen is not None else None, pen=pen)
-        return self._attach(handle)
-
-    # --- create ----------------------------------------------------------------------------------------------------
-
-    async def create(self, parent: Node, name: bytes, mode: int, flags: int, request: Request) -> FileHandle:
-        """Create and open. Never waits: the kernel holds the directory's lock (fuse-facts).
-
-        Raises OSError; ESTALE sends the kernel round, to the open that may wait.
-        """
-        walked_twice = self._walk.intents.of(request.tid) is not None
-        self._walk.intents.discard(request.tid)
-        self._state.refuse_when_stopping()
-        rule = self._state.policy.rule_for(parent.path(name)).mode
-        if rule is Mode.PROTECT and opens_like_sqlite(flags):
-            rule = Mode.SHARED
-        slot = self._state.slots.get(parent, name)
-        again = Intent(
-            request.tid,
-            None,
-            frozenset({(parent, name)}),
-            is_append(flags),
-            mode,
-            request.uid,
-            request.gid,
-            may_create=True,
-        )
-        if slot is not None and self._state.arbiter.holder(slot.key) is not None:
-            if flags & os.O_EXCL:
-                raise OSError(errno.EEXIST, "somebody is creating it")
-            if walked_twice:  # the kernel goes round once only
-                raise OSError(errno.EBUSY, "removed, and now created by somebody else")
-            raise self._walk.sent_round(again)
-        plain = rule is Mode.SHARED or not is_writing(flags) or parent.file_id[0] != self._state.nodes.root_dev
-        if plain or rule is Mode.LIVE or is_append(flags):
-            return await self._create_in_place(parent, name, mode, flags, request, rule, again)
-        try:
-            os.stat(name, dir_fd=self._state.nodes.dir_fd(parent), follow_symlinks=False)
-        except FileNotFoundError:
-            return await self._create_session(parent, name, mode, request)
-        if flags & os.O_EXCL:
-            raise OSError(errno.EEXIST, "it exists")
-        raise self._walk.sent_round(again)
-
-    async def _create_session(self, parent: Node, name: bytes, mode: int, request: Request) -> SessionHandle:
-        """A new file, by a writer who gets the pen at once; nobody else sees it before the commit (W2)."""
-        state = self._state
-        slot = state.slots.obtain(parent, name)
-        caller = state.processes.caller(request.tid)
-        hid = state.new_handle_id()
-        await state.acquire(slot, hid, Kind.PEN, caller, request.tid, nonblocking=True)
-        try:
-            session = self._sessions.prepare(slot, caller.writer)
-            session.new_mode, session.new_uid, session.new_gid = mode & 0o7777, request.uid, request.gid
-            try:
-                self._sessions.begin(session, SessionKind.REPLACER, None, caller)
-            except BaseException:
-                self._sessions.give_up(session)
-                raise
-        except BaseException:
-            state.waiting.release(hid)
-            state.slots.drop_if_idle(slot)
-            raise
-        handle = SessionHandle(session.node, session, caller.writer, hid, True)
-        self._sessions.attach(session, handle)
-        return handle
-
-    async def _create_in_place(
-        self, parent: Node, name: bytes, mode: int, flags: int, request: Request, rule: Mode, again: Intent
-    ) -> FileHandle:
-        """A new file that is visible at once: shared, live, an appender's, or one that is only read."""
-        state = self._state
-        parent_fd = state.nodes.dir_fd(parent)
-        append_twin = is_append(flags) and rule is not Mode.SHARED
-        open_flags = flags & _IN_PLACE_FLAGS | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        try:
-            fd = os.open(name, open_flags, mode & 0o7777, dir_fd=parent_fd)
-        except FileExistsError:
-            if flags & os.O_EXCL:
-                raise
-            raise self._walk.sent_round(again) from None
-        try:
-            state.give_ownership(fd, parent, request.uid, request.gid)
-            status = os.fstat(fd)
-        except OSError:
-            os.close(fd)
-            raise
-        node = state.nodes.committed(status, parent, name)
-        if append_twin:
-            os.close(fd)
-            caller = state.processes.caller(request.tid)
-            twin = self._appends.twin_of(state.slots.obtain(parent, name))
-            self._appends.open_file(twin, create=False)
-            state.nodes.drop_if_unused(node)
-            return self._appends.attach(twin, caller, request.tid, request.uid)
-        slot, pen = None, None
-        if rule is Mode.LIVE and is_writing(flags):
-            slot = state.slots.obtain(parent, name)
-            state.slots.in_use(slot)
-            pen = state.new_handle_id()
-            caller = state.processes.caller(request.tid)
-            await state.acquire(slot, pen, Kind.PEN, caller, request.tid, nonblocking=True)
-        return self._attach(PlainHandle(node, fd, writing=is_writing(flags), slot=slot, pen=pen))
+        return attached(handle)
