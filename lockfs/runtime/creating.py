@@ -38,6 +38,8 @@ class Creator:
         rule = self._state.policy.rule_for(parent.path(name)).mode
         if rule is Mode.PROTECT and opens_like_sqlite(flags):
             rule = Mode.SHARED
+        if rule is Mode.PROTECT and parent.file_id[0] != self._state.nodes.root_dev:
+            rule = Mode.LIVE  # another filesystem mounted below: staging could not be renamed to there
         slot = self._state.slots.get(parent, name)
         again = Intent(
             request.tid,
@@ -48,6 +50,7 @@ class Creator:
             request.uid,
             request.gid,
             may_create=True,
+            plain=rule is Mode.SHARED or (rule is Mode.LIVE and not is_append(flags)),
         )
         if slot is not None and self._state.arbiter.holder(slot.key) is not None:
             if flags & os.O_EXCL:
@@ -55,8 +58,7 @@ class Creator:
             if walked_twice:  # the kernel goes round once only
                 raise OSError(errno.EBUSY, "removed, and now created by somebody else")
             raise self._walk.sent_round(again)
-        plain = rule is Mode.SHARED or not is_writing(flags) or parent.file_id[0] != self._state.nodes.root_dev
-        if plain or rule is Mode.LIVE or is_append(flags):
+        if rule is not Mode.PROTECT or not is_writing(flags) or is_append(flags):
             return await self._create_in_place(parent, name, mode, flags, request, rule, again)
         try:
             os.stat(name, dir_fd=self._state.nodes.dir_fd(parent), follow_symlinks=False)
