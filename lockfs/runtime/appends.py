@@ -294,15 +294,17 @@ class Appends:
         writer = handle.caller.writer
         killed = killed_by(writer)
         if killed:
-            note = Note(
-                Writer(os.fsdecode(self.path(handle)), writer.pid, command(writer.pid)),
-                f"the appender was killed by signal {killed} in the middle of a record",
-            )
-            self._state.orphans.keep_bytes(handle.records.end(), note)
-            self._state.counters.orphans += 1
-            log.warning("record tail kept aside path=%s writer=%d", shown(self.path(handle)), writer.pid)
+            self._keep_tail(handle, f"the appender was killed by signal {killed} in the middle of a record")
         elif not has_children(writer):
             await self.end_record(handle)
+
+    def _keep_tail(self, handle: AppendHandle, reason: str) -> None:
+        """The held tail goes to the orphans (N2, A5)."""
+        path, writer = self.path(handle), handle.caller.writer
+        note = Note(Writer(os.fsdecode(path), writer.pid, command(writer.pid)), reason)
+        self._state.orphans.keep_bytes(handle.records.end(), note)
+        self._state.counters.orphans += 1
+        log.warning("record tail kept aside path=%s writer=%d reason=%r", shown(path), writer.pid, reason)
 
     async def sync(self, handle: AppendHandle) -> None:
         """fsync(2): ends the record, then waits for the disk in a thread."""
@@ -319,14 +321,7 @@ class Appends:
         try:
             await self.end_record(handle, closing=True)
         except (OSError, trio.Cancelled) as error:
-            writer = handle.caller.writer
-            note = Note(
-                Writer(os.fsdecode(self.path(handle)), writer.pid, command(writer.pid)),
-                "the unfinished last record could not be written",
-            )
-            self._state.orphans.keep_bytes(handle.records.end(), note)
-            self._state.counters.orphans += 1
-            log.warning("record tail kept aside path=%s reason=%r", shown(self.path(handle)), str(error))
+            self._keep_tail(handle, f"the unfinished last record could not be written: {error}")
             if isinstance(error, trio.Cancelled):
                 raise
         finally:

@@ -329,16 +329,20 @@ class Sessions:
         session.abort_reason = reason
         self.end(session)
 
+    def _release_pens(self, session: Session) -> None:
+        """Its handles stay open, without the pen: the next writer goes on."""
+        for handle in session.handles:
+            if handle.hid is not None:
+                self._state.waiting.release(handle.hid)
+                handle.hid = None
+
     def detach(self, session: Session, *, removed_by_writer: bool = False, replaced: bool = False) -> None:
         """The path is not this session's any more; the next writer may have it."""
         session.removed_by_writer = removed_by_writer
         session.replaced = replaced
         session.state = advance(session.state, Event.DETACH)
         session.slot.session = None
-        for handle in session.handles:
-            if handle.hid is not None:
-                self._state.waiting.release(handle.hid)
-                handle.hid = None
+        self._release_pens(session)
 
     def _convert(self, session: Session) -> None:
         """A new file turns out to be an SQLite database: publish it and share it from now on (D1)."""
@@ -346,10 +350,7 @@ class Sessions:
             raise OSError(session.failed, "cannot publish the database")
         log.info("shared from now on path=%s reason=%r", shown(session.slot.path()), "SQLite header")
         self._finish(session, Event.CONVERT)
-        for handle in list(session.handles):
-            if handle.hid is not None:
-                self._state.waiting.release(handle.hid)
-                handle.hid = None
+        self._release_pens(session)
 
 
 def _fatal(signal_number: int) -> int:

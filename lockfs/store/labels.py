@@ -11,8 +11,6 @@ from collections.abc import Callable
 LABELS = (
     "stage.create",
     "stage.copy",
-    "stage.write",
-    "stage.sync",
     "commit.rename",
     "abort.keep",
     "abort.note",
