@@ -7,6 +7,7 @@ import os
 from dataclasses import dataclass
 
 from lockfs.core.arbiter import Kind
+from lockfs.core.ids import HandleId
 from lockfs.core.policy import Mode
 from lockfs.core.session import State
 from lockfs.runtime.appends import Appends, Twin
@@ -134,15 +135,15 @@ class Attributes:
     async def _resize(self, node: Node, size: int, handle: FileHandle | None, request: Request) -> None:
         intent = self._walk.intents.take(request.tid, node)
         try:
-            session = handle.session if isinstance(handle, SessionHandle) else node.session
+            session = node.session
             if isinstance(handle, PlainHandle):
                 os.ftruncate(handle.fd, size)
             elif isinstance(handle, AppendHandle):
                 await self._appends.end_record(handle)
                 await self._resize_twin(handle.twin, size, request)
-            elif session is not None and session.state is not State.PREPARED:
-                await self._sessions.resize(session, size)
-            elif session is not None and intent is not None and intent.given is node:
+            elif isinstance(handle, SessionHandle):
+                await self._sessions.resize(handle.session, size)
+            elif session is not None and (session.state is not State.PREPARED or self._is_given(intent, node)):
                 await self._truncate_in_session(session, size, request)
             elif session is not None or node.twin is not None:
                 raise OSError(errno.ESTALE, "somebody else's inode")
@@ -189,25 +190,40 @@ class Attributes:
         caller = state.processes.caller(request.tid)
         pen = state.new_handle_id()
         granted = await state.acquire(session.slot, pen, Kind.PEN, caller, request.tid)
-        try:
-            if granted.joined and session.slot.session is not None:
-                await self._sessions.resize(session.slot.session, size)
-                return
-            await self._truncate_with_pen(session, size, caller)
-        finally:
-            state.waiting.release(pen)
+        if granted.joined and session.slot.session is not None:
+            await self._resize_and_close(session.slot.session, size, caller, pen)
+        else:
+            await self._truncate_with_pen(session, size, caller, pen)
 
-    async def _truncate_with_pen(self, session: Session, size: int, caller: Caller) -> None:
+    async def _truncate_with_pen(self, session: Session, size: int, caller: Caller, pen: HandleId) -> None:
+        """Begin the session, resize it, end it; the pen is given back in any case."""
         slot = session.slot
-        base = os.stat(slot.name, dir_fd=self._state.nodes.dir_fd(slot.parent), follow_symlinks=False)
-        self._sessions.begin(session, SessionKind.TRUNCATE, base, caller)
+        try:
+            if session.state is not State.PREPARED:
+                raise OSError(errno.ESTALE, "the session ended meanwhile")
+            base = os.stat(slot.name, dir_fd=self._state.nodes.dir_fd(slot.parent), follow_symlinks=False)
+            self._sessions.begin(session, SessionKind.TRUNCATE, base, caller)
+        except BaseException:
+            self._state.waiting.release(pen)
+            raise
+        await self._resize_and_close(session, size, caller, pen)
+
+    async def _resize_and_close(self, session: Session, size: int, caller: Caller, pen: HandleId) -> None:
+        """As one who opens, truncates and closes: whoever else of the family has it open goes on."""
+        handle = SessionHandle(session.node, session, caller.writer, pen, True)
+        handle.flushed = True
+        self._sessions.attach(session, handle)
         try:
             await self._sessions.resize(session, size)
             await self._sessions.sync_before_commit(session)
         finally:
-            self._sessions.end_without_handles(session)
+            await self._sessions.release(handle)
         if session.failed:
             raise OSError(session.failed, "the file was not truncated")
+
+    @staticmethod
+    def _is_given(intent: Intent | None, node: Node) -> bool:
+        return intent is not None and intent.given is node
 
     async def _resize_twin(self, twin: Twin, size: int, request: Request) -> None:
         """ftruncate(2) by an appender. Its inode is shared by all appenders and locked: a brief wait."""
@@ -219,20 +235,20 @@ class Attributes:
         caller = state.processes.caller(request.tid)
         pen = state.new_handle_id()
         granted = await state.acquire_briefly(slot, pen, Kind.PEN, caller, request.tid)
-        try:
-            if granted.joined and slot.session is not None:
-                await self._sessions.resize(slot.session, size)
-            elif self._opener.mode_at(slot) is Mode.PROTECT:
-                session = self._sessions.prepare(slot, caller.writer)
-                try:
-                    await self._truncate_with_pen(session, size, caller)
-                finally:
-                    if session.state is State.PREPARED:
-                        self._sessions.give_up(session)
-            else:
+        if granted.joined and slot.session is not None:
+            await self._resize_and_close(slot.session, size, caller, pen)
+        elif self._opener.mode_at(slot) is Mode.PROTECT:
+            session = self._sessions.prepare(slot, caller.writer)
+            try:
+                await self._truncate_with_pen(session, size, caller, pen)
+            finally:
+                if session.state is State.PREPARED:
+                    self._sessions.give_up(session)
+        else:
+            try:
                 os.ftruncate(twin.fd, size)
-        finally:
-            state.waiting.release(pen)
+            finally:
+                state.waiting.release(pen)
 
 
 def _apply(target: Target, changes: Changes) -> None:

@@ -13,8 +13,11 @@ from dataclasses import dataclass, field
 import trio
 
 from lockfs.runtime.nodes import Node
+from lockfs.runtime.processes import is_alive
+from lockfs.runtime.session import Session
 
 _EXPIRY_S = 5.0
+_POLL_S = 0.5
 
 
 @dataclass(slots=True)
@@ -37,6 +40,8 @@ class Intent:
     """It needs no private inode, only to be led to what stands at the path now."""
     given: Node | None = None
     """The private node that the lookup was answered with; pinned."""
+    expected_by: Session | None = None
+    """The open session of the family that it was answered with: it does not end before the thread comes."""
     expires_s: float = field(default_factory=lambda: trio.current_time() + _EXPIRY_S)
 
 
@@ -79,7 +84,8 @@ class Intents:
     async def expire(self) -> None:
         """Drop intents whose thread died in between; runs as long as the mount."""
         while True:
-            await trio.sleep(1.0)
+            await trio.sleep(_POLL_S)
             now = trio.current_time()
-            for tid in [tid for tid, intent in self._by_thread.items() if intent.expires_s < now]:
-                self.discard(tid)
+            for tid, intent in list(self._by_thread.items()):
+                if intent.expires_s < now or not is_alive(tid):
+                    self.discard(tid)

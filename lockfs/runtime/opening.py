@@ -77,9 +77,17 @@ class Opener:
             return await self._open_live(node, flags, request)
         if intent is not None or request.tid <= 0:
             # The kernel came back without a lookup: a magic link (/proc/self/fd/N), or a thread that we cannot see.
+            slot = None if node.parent is None else self._state.slots.get(node.parent, node.name)
+            if slot is not None and slot.session is not None and self._is_own(slot.session, request.tid):
+                raise OSError(
+                    errno.EBUSY, "the same program writes this file under its name; it would lose one of both"
+                )
             log.info("written in place path=%s reason=%r", shown(node.path()), "opened without a name")
             return await self._open_live(node, flags, request)
         raise self._walk.sent_round(self._intent(places, node, flags, request))
+
+    def _is_own(self, session: Session, tid: int) -> bool:
+        return self._sessions.is_family(session, self._state.processes.caller(tid).lineage)
 
     def _intent(self, places: frozenset[tuple[Node, bytes]], node: Node, flags: int, request: Request) -> Intent:
         """An open for writing that is sent round. Should the file be gone by then, one that truncates or appends makes
@@ -153,18 +161,23 @@ class Opener:
             if intent is None or intent.given is not node:
                 raise OSError(errno.ESTALE, "somebody else's session")
             return await self._begin_session(node, session, flags, request, caller, intent)
-        return await self._join(node, session, flags, request, caller)
+        return await self._join(node, session, flags, request, caller, intent)
 
-    async def _join(self, node: Node, session: Session, flags: int, request: Request, caller: Caller) -> SessionHandle:
+    async def _join(
+        self, node: Node, session: Session, flags: int, request: Request, caller: Caller, intent: Intent | None
+    ) -> FileHandle:
         """One more handle on an open session (F1, F2)."""
         writing = is_writing(flags)
         hid = None
         if session.state is State.OPEN and writing:
+            if intent is not None and not self._sessions.is_family(session, caller.lineage):
+                self._walk.stop_expecting(intent)  # it may end now; this thread waits for its end
             hid = self._state.new_handle_id()
             granted = await self._state.acquire(session.slot, hid, Kind.PEN, caller, request.tid)
             if not granted.joined:
+                # A stranger, by way of /proc/PID/fd: from now on it is a committed file, or none.
                 self._state.waiting.release(hid)
-                raise OSError(errno.ESTALE, "the session ended")
+                return await self._open_to_write(node, flags, request, intent)
         handle = SessionHandle(node, session, caller.writer, hid, writing)
         self._sessions.attach(session, handle)
         if flags & os.O_TRUNC:

@@ -130,6 +130,11 @@ def killed_by(writer: WriterId) -> int:
     return int(fields[49]) & 0x7F
 
 
+def is_alive(tid: int) -> bool:
+    """Whether a thread is still there."""
+    return os.path.exists(f"/proc/{tid}")
+
+
 def umask_of(tid: int) -> int:
     """The umask of a thread's process; 022 when it cannot be told."""
     try:

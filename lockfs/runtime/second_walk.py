@@ -30,8 +30,20 @@ class SecondWalk:
         return OSError(errno.ESTALE, "once more, for a private inode")
 
     def _intent_dropped(self, intent: Intent) -> None:
+        self.stop_expecting(intent)
         if intent.given is not None:
             self._end_given(intent.given)
+
+    def stop_expecting(self, intent: Intent) -> None:
+        """The session that a thread was shown need not wait for it any more."""
+        if intent.expected_by is not None:
+            session, intent.expected_by = intent.expected_by, None
+            self._sessions.stop_expecting(session)
+
+    def is_expected(self, tid: int, slot: Slot) -> bool:
+        """Whether the thread is about to come for the session that settles there: it may not wait for itself."""
+        intent = self.intents.of(tid)
+        return intent is not None and intent.expected_by is not None and intent.expected_by is slot.session
 
     def finish(self, intent: Intent) -> None:
         """The request that an intent was for is done."""
@@ -91,9 +103,11 @@ class SecondWalk:
             node = session.node
         if intent.given is not node:
             self._state.nodes.pin(node)
-            if intent.given is not None:
-                self._end_given(intent.given)
+            self._intent_dropped(intent)
             intent.given = node
+            if node.session is not None and node.session.state is State.OPEN:
+                self._sessions.expect(node.session)
+                intent.expected_by = node.session
         return node
 
 

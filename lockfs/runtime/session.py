@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from lockfs.core.ids import WriterId
+from lockfs.core.ids import HandleId, WriterId
 from lockfs.core.session import State
 from lockfs.runtime.statuses import with_fields
 from lockfs.store.staging import Staged
@@ -38,10 +38,13 @@ class Session:
         "changed",
         "copied",
         "copying",
+        "expected",
         "failed",
         "handles",
+        "kept_pen",
         "killed",
         "kind",
+        "lingers",
         "may_create",
         "new_gid",
         "new_mode",
@@ -91,6 +94,12 @@ class Session:
         self.removed_by_writer = False
         self.replaced = False
         self.handles: set[SessionHandle] = set()
+        self.expected = 0
+        """How many threads of the family were shown its inode and have yet to come with their open."""
+        self.lingers = False
+        """The last writer has closed; somebody is expected."""
+        self.kept_pen: HandleId | None = None
+        """The last writer's pen, while the session lingers."""
         self.copying = trio.Lock()
 
     @property

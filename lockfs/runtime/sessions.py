@@ -185,19 +185,54 @@ class Sessions:
             if self._must_sync(session) and not session.killed and not session.failed:
                 await self._sync_late(session)
             if session.writers() == 1:  # nobody of the family joined meanwhile
-                self.end(session)
+                self._end_unless_expected(session, handle)
         self._drop_handle(session, handle)
+
+    def _end_unless_expected(self, session: Session, last: SessionHandle) -> None:
+        """Somebody of the family may be in the middle of an open (fuse-facts, "The private inode"): the kernel was
+        shown the session's inode, and comes for it next. If the session ended now, that open would be for a committed
+        version, without a pen. So it goes on, and whoever looks at the path meanwhile waits (W3)."""
+        if not session.expected:
+            self.end(session)
+            return
+        session.lingers = True
+        session.kept_pen, last.hid = last.hid, None
+        if session.state is State.OPEN and session.slot.settling is None:
+            session.slot.settling = trio.Event()
+
+    def expect(self, session: Session) -> None:
+        """A thread of the family was shown the session's inode; `stop_expecting` when it came, or will not come."""
+        session.expected += 1
+
+    def stop_expecting(self, session: Session) -> None:
+        """See `expect`. The session goes on with whoever came, or ends now."""
+        session.expected -= 1
+        if session.expected or not session.lingers:
+            return
+        session.lingers = False
+        if session.state is not State.ENDED and not session.writers():
+            self.end(session)
+        self._release_pens(session, of_handles=False)
+        self._settled(session.slot)
+        self._close_if_over(session)
 
     async def _sync_late(self, session: Session) -> None:
         """Wait for the disk after close(2) returned; until then nobody may look at the path (W3)."""
-        settled = session.slot.settling = trio.Event()
+        slot = session.slot
+        if slot.settling is None:
+            slot.settling = trio.Event()
         try:
             await self.sync(session)
         except OSError:
-            log.exception("sync at release failed path=%s", shown(session.slot.path()))
+            log.exception("sync at release failed path=%s", shown(slot.path()))
         finally:
-            session.slot.settling = None
-            settled.set()
+            self._settled(slot)
+
+    @staticmethod
+    def _settled(slot: Slot) -> None:
+        if slot.settling is not None:
+            slot.settling.set()
+            slot.settling = None
 
     def _drop_handle(self, session: Session, handle: SessionHandle) -> None:
         session.handles.discard(handle)
@@ -206,11 +241,12 @@ class Sessions:
         if handle.hid is not None:
             self._state.waiting.release(handle.hid)
             handle.hid = None
-        if not session.handles and session.state is State.ENDED:
-            self._close(session)
+        self._close_if_over(session)
         self._state.nodes.drop_if_unused(node)
 
-    def _close(self, session: Session) -> None:
+    def _close_if_over(self, session: Session) -> None:
+        if session.handles or session.lingers or session.state is not State.ENDED:
+            return
         os.close(session.staged.fd)
         if session.base_fd >= 0:
             os.close(session.base_fd)
@@ -319,19 +355,17 @@ class Sessions:
         if self._must_sync(session):
             await self.sync(session)
 
-    def end_without_handles(self, session: Session) -> None:
-        """The end of a session of one step, which never had a handle."""
-        self.end(session)
-        self._close(session)
-
     def abort(self, session: Session, reason: str) -> None:
         """End a session from outside: its bytes go to the orphans, its writer gets ESTALE from now on (N7)."""
         session.abort_reason = reason
         self.end(session)
 
-    def _release_pens(self, session: Session) -> None:
+    def _release_pens(self, session: Session, *, of_handles: bool = True) -> None:
         """Its handles stay open, without the pen: the next writer goes on."""
-        for handle in session.handles:
+        if session.kept_pen is not None:
+            self._state.waiting.release(session.kept_pen)
+            session.kept_pen = None
+        for handle in session.handles if of_handles else ():
             if handle.hid is not None:
                 self._state.waiting.release(handle.hid)
                 handle.hid = None

@@ -1,0 +1,256 @@
+"""Requests that come late, in orders which a real kernel produces once in a hundred thousand operations."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import trio
+from pyfuse3 import InodeT
+from trio.testing import wait_all_tasks_blocked
+
+from lockfs.runtime.session import Session
+from tests.fuse.played_kernel import Asker, PlayedKernel, played
+from tests.support import programs
+
+BEFORE = b"-" * 40
+STRANGER = Asker(os.getpid())
+
+
+CHILD = """
+import sys, threading
+over = [threading.Event() for _ in range(int(sys.argv[1]))]
+threads = [threading.Thread(target=event.wait, daemon=True) for event in over]
+for thread in threads:
+    thread.start()
+print(*(thread.native_id for thread in threads), flush=True)
+for line in sys.stdin:
+    over[int(line)].set()
+    threads[int(line)].join()
+    print("ended", flush=True)
+"""
+
+
+class Family:
+    """Threads of one child process, as callers; this process is a stranger to them (F2: an ancestor)."""
+
+    def __init__(self, count: int) -> None:
+        self._child = programs.start(
+            [sys.executable, "-c", CHILD, str(count)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        assert self._child.stdin
+        assert self._child.stdout
+        self._to, self._from = self._child.stdin, self._child.stdout
+        self.threads = [Asker(int(word)) for word in self._from.readline().split()]
+
+    def end_thread(self, number: int) -> None:
+        self._to.write(b"%d\n" % number)
+        self._to.flush()
+        assert self._from.readline() == b"ended\n"
+
+    def end(self) -> None:
+        self._to.close()
+        self._from.close()
+        programs.finish([self._child], 10.0)
+
+
+@contextmanager
+def family(count: int) -> Iterator[Family]:
+    """A process with so many threads, ended at the end."""
+    child = Family(count)
+    try:
+        yield child
+    finally:
+        child.end()
+
+
+async def _late_second_open(kernel: PlayedKernel, one: Asker, other: Asker, third: Asker | None) -> None:
+    """`other` is between the two halves of its open when `one` closes; `third` comes right after that close."""
+    await kernel.sent_round(other, b"f", os.O_RDWR)
+    first = await kernel.open_to_write(one, b"f")
+    late = await kernel.lookup(other, b"f")  # shows the session of `one`, of the same process
+    await kernel.write(first, 0, b"1111")
+    await kernel.close(first)
+
+    async def write_third(asker: Asker) -> None:
+        handle = await kernel.open_to_write(asker, b"f")
+        await kernel.write(handle, 8, b"3333")
+        await kernel.close(handle)
+
+    async with trio.open_nursery() as nursery:
+        if third is not None:
+            nursery.start_soon(write_third, third)
+            await wait_all_tasks_blocked()
+        second = await kernel.open(other, late, os.O_RDWR)
+        await kernel.write(second, 4, b"2222")
+        await wait_all_tasks_blocked()
+        await kernel.close(second)
+
+
+@pytest.mark.parametrize("with_third", [False, True])
+def test_W4_second_open_after_the_family_closed(tmp_path: Path, with_third: bool) -> None:
+    """A thread is between the two halves of its open while another closes the session that it was shown."""
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "f").write_bytes(BEFORE)
+
+    async def play() -> None:
+        async with played(source) as kernel:
+            with family(3) as child:
+                one, other, third = child.threads
+                await _late_second_open(kernel, one, other, third if with_third else None)
+            assert not kernel.filesystem.sessions.open
+
+    trio.run(play)
+    expected = b"11112222" + (b"3333" if with_third else b"----") + BEFORE[12:]
+    assert (source / "f").read_bytes() == expected
+    assert list((source / ".lockfs" / "orphans").iterdir()) == []
+
+
+async def _first_writes(kernel: PlayedKernel, one: Asker, other: Asker) -> InodeT:
+    """`one` has written and closed; what it wrote waits for `other`, who was shown the session. Its inode."""
+    first = await kernel.open_to_write(one, b"f")
+    late = await kernel.lookup(other, b"f")
+    await kernel.write(first, 0, b"1111")
+    await kernel.close(first)
+    return late
+
+
+def test_W3_the_expected_thread_is_gone(tmp_path: Path) -> None:
+    """It was killed between the halves of its open: who looks at the path waits until that is noticed, no longer."""
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "f").write_bytes(BEFORE)
+
+    async def play() -> None:
+        async with played(source) as kernel:
+            with family(2) as child:
+                one, other = child.threads
+                await kernel.sent_round(other, b"f", os.O_RDWR)
+                await _first_writes(kernel, one, other)
+                child.end_thread(1)
+                with trio.fail_after(5.0):
+                    handle = await kernel.open(STRANGER, await kernel.lookup(STRANGER, b"f"), os.O_RDONLY)
+                assert (await kernel.read(handle, 0, 100))[:4] == b"1111"
+                await kernel.release(handle)
+            assert not kernel.filesystem.sessions.open
+
+    trio.run(play)
+    assert (source / "f").read_bytes() == b"1111" + BEFORE[4:]
+
+
+def test_W1_the_next_writer_waits_for_the_expected_thread(tmp_path: Path) -> None:
+    """The pen is not free while the family's session goes on with a thread that is expected."""
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "f").write_bytes(BEFORE)
+    done: list[str] = []
+
+    async def stranger_writes(kernel: PlayedKernel) -> None:
+        handle = await kernel.open_to_write(STRANGER, b"f")
+        done.append("stranger")
+        await kernel.write(handle, 2, b"####")
+        await kernel.close(handle)
+
+    async def play() -> None:
+        async with played(source) as kernel:
+            with family(2) as child:
+                one, other = child.threads
+                await kernel.sent_round(other, b"f", os.O_RDWR)
+                first = await kernel.open_to_write(one, b"f")
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(stranger_writes, kernel)
+                    await wait_all_tasks_blocked()
+                    late = await kernel.lookup(other, b"f")
+                    await kernel.write(first, 0, b"1111")
+                    await kernel.close(first)
+                    await wait_all_tasks_blocked()
+                    second = await kernel.open(other, late, os.O_RDWR)
+                    await kernel.write(second, 4, b"2222")
+                    await wait_all_tasks_blocked()
+                    done.append("family")
+                    await kernel.close(second)
+
+    trio.run(play)
+    assert done == ["family", "stranger"]
+    assert (source / "f").read_bytes() == b"11####22" + BEFORE[8:]
+
+
+def test_W1_truncate_after_the_family_closed(tmp_path: Path) -> None:
+    """The same with truncate(2), which is sent round like an open."""
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "f").write_bytes(BEFORE)
+
+    async def play() -> None:
+        async with played(source) as kernel:
+            with family(2) as child:
+                one, other = child.threads
+                inode = await kernel.lookup(other, b"f")
+                with pytest.raises(OSError, match="Stale"):
+                    await kernel.truncate(other, inode, 8)
+                late = await _first_writes(kernel, one, other)
+                assert (source / "f").read_bytes() == BEFORE  # it goes on
+                await kernel.truncate(other, late, 8)
+            assert not kernel.filesystem.sessions.open
+
+    trio.run(play)
+    assert (source / "f").read_bytes() == b"1111----"
+
+
+def test_W1_truncate_beside_an_open_editor(tmp_path: Path) -> None:
+    """truncate(2) by one thread begins a session that another thread of the process joins: its writes count, too."""
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "f").write_bytes(BEFORE)
+    resized = trio.Event()
+
+    async def play() -> None:
+        async with played(source, durability="commit") as kernel:
+            sync = kernel.filesystem.sessions.sync_before_commit
+
+            async def slow_sync(session: Session) -> None:
+                resized.set()
+                await joined.wait()
+                await sync(session)
+
+            joined = trio.Event()
+            kernel.filesystem.sessions.sync_before_commit = slow_sync  # type: ignore[method-assign]
+            with family(2) as child:
+                one, other = child.threads
+                with pytest.raises(OSError, match="Stale"):
+                    await kernel.truncate(one, await kernel.lookup(one, b"f"), 8)
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(kernel.truncate, one, await kernel.lookup(one, b"f"), 8)
+                    await resized.wait()
+                    handle = await kernel.open_to_write(other, b"f")
+                    joined.set()
+                await kernel.write(handle, 0, b"1111")
+                assert (source / "f").read_bytes() == BEFORE
+                await kernel.close(handle)
+            assert not kernel.filesystem.sessions.open
+
+    trio.run(play)
+    assert (source / "f").read_bytes() == b"1111----"
+
+
+def test_N1_release_without_flush_publishes_nothing(tmp_path: Path) -> None:
+    """The kernel releases an open whose process was killed before it got its descriptor: nobody wrote an empty file."""
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "f").write_bytes(BEFORE)
+
+    async def play() -> None:
+        async with played(source) as kernel:
+            with family(1) as child:
+                handle = await kernel.open_to_write(child.threads[0], b"f", os.O_WRONLY | os.O_TRUNC)
+                await kernel.release(handle)
+            assert not kernel.filesystem.sessions.open
+
+    trio.run(play)
+    assert (source / "f").read_bytes() == BEFORE
