@@ -93,6 +93,8 @@ async def _serve(settings: Settings, layout: Layout, on_ready: Callable[[], None
             filesystem.state.nursery = nursery
             nursery.start_soon(filesystem.state.waiting.watch_signals)
             nursery.start_soon(filesystem.walk.intents.expire)
+            nursery.start_soon(filesystem.submounts.sweep)
+            nursery.start_soon(filesystem.submounts.watch)
             nursery.start_soon(_stop_on_signal, filesystem)
             nursery.start_soon(_get_ready, filesystem, greeted, on_ready)
             await pyfuse3.main(min_tasks=_MIN_TASKS, max_tasks=_MAX_TASKS)

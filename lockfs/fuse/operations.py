@@ -53,6 +53,10 @@ class Operations(pyfuse3.Operations):
         """A handler failed unexpectedly (N6)."""
         self._fs.state.counters.errors += 1
 
+    def _shown_number(self, status: os.stat_result) -> int:
+        ino = status.st_ino
+        return ino if status.st_dev == self._nodes.root_dev else self._nodes.areas.inode_number(status.st_dev, ino)
+
     # --- nodes -----------------------------------------------------------------------------------------------------
 
     def _node(self, nodeid: int) -> Node:
@@ -63,7 +67,7 @@ class Operations(pyfuse3.Operations):
     def _place(self, parent_id: int, name: bytes) -> Node:
         """The parent of an entry that is to be changed; the hidden name cannot be (C3)."""
         parent = self._node(parent_id)
-        if parent is self._nodes.root and name == HIDDEN:
+        if name == HIDDEN and self._fs.state.hides(parent, name):
             raise OSError(errno.EPERM, "lockfs's own directory")
         return parent
 
@@ -97,7 +101,7 @@ class Operations(pyfuse3.Operations):
         status = as_announced(node, status)
         entry_s = 0.0 if slot is not None and slot.busy else self._cache_s
         # Only getattr can tell an inode number that differs from the node's: have the kernel ask.
-        attr_s = 0.0 if entry_s == 0.0 or node.growing or node.nodeid != status.st_ino else self._cache_s
+        attr_s = 0.0 if entry_s == 0.0 or node.growing or node.nodeid != self._shown_number(status) else self._cache_s
         return attributes_of(status, node.nodeid, entry_s, attr_s)
 
     @guarded
@@ -105,8 +109,10 @@ class Operations(pyfuse3.Operations):
         if self._control.owns(parent_inode):
             return self._control.lookup(name)
         parent = self._nodes.get(parent_inode)
-        if parent is self._nodes.root and name == HIDDEN:
-            return self._control.attributes(DIRECTORY_ID)
+        if name == HIDDEN and self._fs.state.hides(parent, name):
+            if parent is self._nodes.root:
+                return self._control.attributes(DIRECTORY_ID)
+            raise OSError(errno.ENOENT, "lockfs's own directory on a mount below")
         return await self._entry(parent, name, ctx.pid)
 
     async def forget(self, inode_list: Sequence[tuple[InodeT, int]]) -> None:
@@ -126,7 +132,7 @@ class Operations(pyfuse3.Operations):
     def _attributes(self, node: Node, tid: int) -> EntryAttributes:
         status = self._fs.attributes.status(node, tid)
         fleeting = node.session is not None or node.twin is not None or node.growing
-        return attributes_of(status, status.st_ino, 0, 0 if fleeting else self._cache_s)
+        return attributes_of(status, self._shown_number(status), 0, 0 if fleeting else self._cache_s)
 
     @guarded
     async def setattr(
@@ -161,7 +167,7 @@ class Operations(pyfuse3.Operations):
     @guarded
     async def mkdir(self, parent_inode: InodeT, name: bytes, mode: ModeT, ctx: RequestContext) -> EntryAttributes:
         parent = self._node(parent_inode)
-        if parent is self._nodes.root and name == HIDDEN:
+        if name == HIDDEN and self._fs.state.hides(parent, name):
             raise OSError(errno.EEXIST, "lockfs's own directory")
         self._fs.names.mkdir(parent, name, mode, _request(ctx))
         return await self._entry(parent, name, ctx.pid)

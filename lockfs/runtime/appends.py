@@ -18,12 +18,13 @@ from lockfs.runtime.custody import Custodian, Custody
 from lockfs.runtime.events import log, shown
 from lockfs.runtime.handles import AppendHandle
 from lockfs.runtime.mountstate import MountState
-from lockfs.runtime.nodes import FileId, Node
+from lockfs.runtime.nodes import Node
 from lockfs.runtime.processes import Caller, command, has_children, killed_by
 from lockfs.runtime.sessions import Sessions
 from lockfs.runtime.slots import Slot
 from lockfs.runtime.statuses import new_file_status, with_fields
 from lockfs.store.journal import Writer
+from lockfs.store.layout import FileId
 from lockfs.store.orphans import Note
 from lockfs.store.staging import append_all
 
@@ -76,7 +77,7 @@ class Appends:
     def twin_of(self, slot: Slot) -> Twin:
         """The twin of an entry, made if need be."""
         if slot.twin is None:
-            node = self._state.nodes.unlisted()
+            node = self._state.nodes.unlisted(slot.parent.area)
             slot.twin = node.twin = Twin(slot, node)
         return slot.twin
 
@@ -135,7 +136,7 @@ class Appends:
         handle = AppendHandle(twin, caller, tid, self._state.settings.record_limit, privileged=uid == 0)
         twin.handles.add(handle)
         self.open_handles += 1
-        target = self._state.nodes.find(twin.file_id)
+        target = self._state.nodes.find(twin.file_id, twin.node.area)
         if target is not None and not target.growing:
             target.growing = True
             self._state.kernel.forget_attributes(target)
@@ -237,7 +238,7 @@ class Appends:
         The kernel's page that holds the old end is filled up with NULs. It must be gone before the kernel hears of
         the new size, and be read again after the bytes are there; hence the order.
         """
-        target = self._state.nodes.find(twin.file_id)
+        target = self._state.nodes.find(twin.file_id, twin.node.area)
         if target is None or target.nlookup <= 0 or not target.maybe_cached:
             append_all(twin.fd, data, privileged=privileged)
             return
@@ -302,7 +303,7 @@ class Appends:
         """The held tail goes to the orphans (N2, A5)."""
         path, writer = self.path(handle), handle.caller.writer
         note = Note(Writer(os.fsdecode(path), writer.pid, command(writer.pid)), reason)
-        self._state.orphans.keep_bytes(handle.records.end(), note)
+        self._state.store.orphans.keep_bytes(handle.records.end(), note)
         self._state.counters.orphans += 1
         log.warning("record tail kept aside path=%s writer=%d reason=%r", shown(path), writer.pid, reason)
 

@@ -98,7 +98,7 @@ class Attributes:
             return self._committed_targets(node)
         targets: list[Target] = []
         if session.state is State.OPEN and not session.is_new:
-            committed = self._state.nodes.find(session.base_id) if session.base_id else None
+            committed = self._state.nodes.find(session.base_id, session.slot.parent.area) if session.base_id else None
             if committed is not None:
                 targets += self._committed_targets(committed)[:1]
             elif session.base_fd >= 0:

@@ -38,8 +38,8 @@ class Creator:
         rule = self._state.policy.rule_for(parent.path(name)).mode
         if rule is Mode.PROTECT and opens_like_sqlite(flags):
             rule = Mode.SHARED
-        if rule is Mode.PROTECT and parent.file_id[0] != self._state.nodes.root_dev:
-            rule = Mode.LIVE  # another filesystem mounted below: staging could not be renamed to there
+        if rule is Mode.PROTECT and not self._state.can_stage(parent.area):
+            rule = Mode.LIVE  # a mount below in which nothing can be staged
         slot = self._state.slots.get(parent, name)
         again = Intent(
             request.tid,

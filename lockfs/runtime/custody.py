@@ -60,10 +60,10 @@ class Custodian:
     def accept(self, twin: Twin, slot: Slot, handle: AppendHandle, data: bytes) -> None:
         """Take a record in; the write that brought it can return."""
         if twin.custody is None:
-            custody = Custody(self._state.staging.take())
+            custody = Custody(self._state.store.staging.take())
             custody.take(data, handle.privileged)
             writer = Writer(os.fsdecode(slot.path()), handle.caller.writer.pid, "")
-            self._state.journal.begin(custody.staged.name, writer)
+            self._state.store.journal.begin(custody.staged.name, writer)
             twin.custody = custody
             self._state.nodes.pin(twin.node)
             self._state.spawn(self._bring_home, twin, slot, custody)
@@ -106,7 +106,7 @@ class Custodian:
             finally:
                 state.waiting.release(turn)
         os.close(custody.staged.fd)
-        state.journal.end(custody.staged.name)
+        state.store.journal.end(custody.staged.name)
         twin.custody = None
         state.nodes.unpin(twin.node)
 
@@ -117,10 +117,10 @@ class Custodian:
             await self._put(twin, data, custody.privileged)
             done += len(data)
         twin.custody = None
-        self._state.staging.unlink(custody.staged)
+        self._state.store.staging.unlink(custody.staged)
 
     def _keep(self, slot: Slot, custody: Custody, reason: str) -> None:
         writer = Writer(os.fsdecode(slot.path()), 0, "")
-        ident = self._state.orphans.keep_staged(custody.staged.name, Note(writer, reason))
+        ident = self._state.store.orphans.keep_staged(custody.staged.name, Note(writer, reason))
         self._state.counters.orphans += 1
         log.warning("records in custody kept aside path=%s reason=%r orphan=%s", shown(slot.path()), reason, ident)

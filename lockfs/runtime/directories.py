@@ -28,7 +28,7 @@ class Directories:
         """Read the names anew: at the first reading and after rewinddir(3)."""
         node = handle.node
         names = [os.fsencode(name) for name in os.listdir(handle.fd)]
-        if node is self._state.nodes.root:
+        if self._state.areas.may_hide(node) and HIDDEN in names and self._state.hides(node, HIDDEN):
             names = [name for name in names if name != HIDDEN]
         known = None
         for slot in self._state.slots:

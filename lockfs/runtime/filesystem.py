@@ -21,6 +21,7 @@ from lockfs.runtime.reading import Reader
 from lockfs.runtime.second_walk import SecondWalk
 from lockfs.runtime.sessions import Sessions
 from lockfs.runtime.settings import Settings
+from lockfs.runtime.submounts import Submounts
 from lockfs.store.layout import Layout
 from lockfs.store.staging import write_all
 
@@ -40,14 +41,14 @@ class Filesystem:
         self.names = Namespace(self.state, self.sessions, self.appends)
         self.attributes = Attributes(self.state, self.sessions, self.appends, self.walk, self.opener)
         self.directories = Directories(self.state, self.sessions)
+        self.submounts = Submounts(self.state)
         self._reader = Reader(self.state)
         self._sweep()
 
     def _sweep(self) -> None:
         """Keep what a crashed daemon left (N3)."""
         state = self.state
-        kept = state.orphans.sweep(state.journal.recorded())
-        state.journal.clear()
+        kept = state.store.sweep()
         if kept:
             state.counters.orphans += len(kept)
             log.warning("staged files of a crashed daemon moved to the orphans count=%d ids=%s", len(kept), kept)
@@ -132,7 +133,6 @@ class Filesystem:
     def close(self) -> None:
         """Give everything back."""
         self.abort_sessions()
-        self.state.staging.close()
+        self.state.areas.close()
         self.state.nodes.close()
-        self.state.journal.close()
-        self.state.layout.close()
+        self.state.store.close()

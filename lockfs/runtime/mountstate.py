@@ -15,16 +15,15 @@ from lockfs.core.arbiter import Arbiter, Granted, Kind
 from lockfs.core.errors import Conflict, WaitCycle
 from lockfs.core.ids import HandleId, WriterId
 from lockfs.core.policy import Policy
+from lockfs.runtime.areas import Area, Areas
 from lockfs.runtime.events import Counters, log, process_label, shown
 from lockfs.runtime.nodes import Node, NodeTable
 from lockfs.runtime.processes import Caller, Processes
 from lockfs.runtime.settings import Settings
 from lockfs.runtime.slots import Slot, SlotTable
 from lockfs.runtime.waiters import GaveUp, WaitingRoom
-from lockfs.store.journal import Journal
-from lockfs.store.layout import Layout
-from lockfs.store.orphans import Orphans
-from lockfs.store.staging import Staging
+from lockfs.store.area import StagingArea
+from lockfs.store.layout import HIDDEN, Layout
 
 T = TypeVar("T")
 
@@ -46,16 +45,17 @@ class MountState:
         self.settings = settings
         self.layout = layout
         self.kernel = kernel
-        self.nodes = NodeTable(layout.root_fd, max_dir_fds)
+        self.areas = Areas(layout.root_fd, os.fspath(settings.mountpoint))
+        self.nodes = NodeTable(layout.root_fd, max_dir_fds, self.areas)
         self.slots = SlotTable(self.nodes)
         self.arbiter = Arbiter()
         self.waiting = WaitingRoom(self.arbiter)
         self.processes = Processes()
         self.policy = Policy()
         self.counters = Counters()
-        self.staging = Staging(layout.staging_fd)
-        self.orphans = Orphans(layout.orphans_fd, layout.staging_fd)
-        self.journal = Journal(layout.hidden_fd)
+        self.store = self.areas.home.store = StagingArea(layout)
+        self.areas.home.hidden_id = self.store.hidden_id
+        """The backing directory's own; of mounts below it see `store_of`."""
         self.stopping = False
         self.started_s = trio.current_time()
         self.nursery: trio.Nursery | None = None
@@ -71,6 +71,26 @@ class MountState:
         """Raises OSError(EROFS) when the mount is being taken down (N7)."""
         if self.stopping:
             raise OSError(errno.EROFS, "lockfs is being unmounted")
+
+    def can_stage(self, area: Area) -> bool:
+        """Whether files in a mount can be replaced in one step; see `Areas.can_stage`."""
+        return area.store is not None or self.areas.can_stage(area, self.nodes)
+
+    def store_of(self, area: Area) -> StagingArea:
+        """Where files of a mount are staged. Raises OSError."""
+        return self.areas.store_of(area, self.nodes)
+
+    def hides(self, parent: Node, name: bytes) -> bool:
+        """Whether an entry is a hidden directory of ours, at the root of some mount (C3)."""
+        if name != HIDDEN:
+            return False
+        if parent.area.root is parent:
+            return True
+        try:
+            status = os.stat(name, dir_fd=self.nodes.dir_fd(parent), follow_symlinks=False)
+        except OSError:
+            return False
+        return self.areas.is_hidden((status.st_dev, status.st_ino))
 
     async def acquire(
         self, slot: Slot, handle: HandleId, kind: Kind, caller: Caller, tid: int, *, nonblocking: bool = False

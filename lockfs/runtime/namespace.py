@@ -82,7 +82,7 @@ class Namespace:
         new_fd = self._state.nodes.dir_fd(parent)
         session = node.session
         if session is not None and session.state is not State.ENDED and session.copied:
-            self._state.staging.link(session.staged, new_fd, name)
+            session.store.staging.link(session.staged, new_fd, name)
         else:
             self._link_committed(node, parent, name)
         return os.stat(name, dir_fd=self._state.nodes.dir_fd(parent), follow_symlinks=False)
@@ -111,7 +111,7 @@ class Namespace:
 
     def _find(self, parent: Node, name: bytes) -> tuple[os.stat_result, Node | None]:
         status = os.stat(name, dir_fd=self._state.nodes.dir_fd(parent), follow_symlinks=False)
-        return status, self._state.nodes.find((status.st_dev, status.st_ino))
+        return status, self._state.nodes.find((status.st_dev, status.st_ino), parent.area)
 
     def unlink(self, parent: Node, name: bytes, tid: int) -> None:
         """unlink(2). By a stranger it removes the old version, and a session's commit makes the file anew (W7); by
@@ -265,6 +265,8 @@ class Namespace:
 
     def _rename_pending(self, session: Session, parent: Node, name: bytes, flags: int) -> None:
         """A file that is not committed yet is renamed by its writer: the session goes along, nothing else moves."""
+        if parent.area is not session.slot.parent.area:
+            raise OSError(errno.EXDEV, "another mount below the backing directory")
         try:
             status, there = self._find(parent, name)
         except FileNotFoundError:

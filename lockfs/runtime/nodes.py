@@ -14,7 +14,9 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from lockfs.runtime.areas import Area, Areas
 from lockfs.runtime.statuses import with_fields
+from lockfs.store.layout import FileId
 
 if TYPE_CHECKING:
     from lockfs.runtime.appends import Twin
@@ -26,15 +28,13 @@ _FIRST_VIRTUAL_ID = 1 << 62
 _PATH_FLAGS = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _RESERVED = frozenset({0, ROOT_ID})
 
-FileId = tuple[int, int]
-"""Device and inode number."""
-
 
 class Node:
     """One inode as the kernel knows it."""
 
     __slots__ = (
         "announcing",
+        "area",
         "fd",
         "file_id",
         "former",
@@ -54,9 +54,11 @@ class Node:
         "twin",
     )
 
-    def __init__(self, nodeid: int, file_id: FileId, is_dir: bool) -> None:
+    def __init__(self, nodeid: int, file_id: FileId, is_dir: bool, area: Area) -> None:
         self.nodeid = nodeid
         self.file_id = file_id
+        self.area = area
+        """The mount that it was found in."""
         self.is_dir = is_dir
         self.nlookup = 0
         """References that the kernel holds."""
@@ -110,14 +112,15 @@ class Node:
 class NodeTable:
     """All nodes of a mount, by number and by file."""
 
-    def __init__(self, root_fd: int, max_fds: int) -> None:
+    def __init__(self, root_fd: int, max_fds: int, areas: Areas) -> None:
         status = os.fstat(root_fd)
         self.root_dev = status.st_dev
-        self.root = Node(ROOT_ID, (status.st_dev, status.st_ino), True)
+        self.areas = areas
+        self.root = areas.home.root = Node(ROOT_ID, (status.st_dev, status.st_ino), True, areas.home)
         self.root.nlookup = 1
         self.root.fd = os.dup(root_fd)
         self._by_id: dict[int, Node] = {ROOT_ID: self.root}
-        self._by_file: dict[FileId, Node] = {self.root.file_id: self.root}
+        areas.home.by_file[self.root.file_id] = self.root
         self._next_virtual = _FIRST_VIRTUAL_ID
         self._max_fds = max_fds
         self._fds: OrderedDict[Node, None] = OrderedDict()
@@ -132,15 +135,17 @@ class NodeTable:
             raise OSError(errno.ESTALE, "unknown inode")
         return node
 
-    def find(self, file_id: FileId) -> Node | None:
-        """The node of a file, if the kernel knows it."""
-        return self._by_file.get(file_id)
+    @staticmethod
+    def find(file_id: FileId, area: Area) -> Node | None:
+        """The node of a file in a mount, if the kernel knows it."""
+        return area.by_file.get(file_id)
 
     def _number(self, file_id: FileId) -> int:
-        """The backing inode number where it is free, so that st_ino and d_ino agree; else a number of our own."""
+        """What st_ino shows, where it is free, so that st_ino and d_ino agree; else a number of our own."""
         dev, ino = file_id
-        if dev == self.root_dev and ino not in self._by_id and ino not in _RESERVED and ino < _FIRST_VIRTUAL_ID:
-            return ino
+        number = ino if dev == self.root_dev else self.areas.inode_number(dev, ino)
+        if number not in self._by_id and number not in _RESERVED and number < _FIRST_VIRTUAL_ID:
+            return number
         return self.virtual_number()
 
     def virtual_number(self) -> int:
@@ -151,39 +156,55 @@ class NodeTable:
     def committed(self, status: os.stat_result, parent: Node, name: bytes) -> Node:
         """The node of the file that `status` (of the entry `name` in `parent`) describes, made if need be."""
         file_id = (status.st_dev, status.st_ino)
-        node = self._by_file.get(file_id)
+        area = parent.area
+        if status.st_dev not in area.devices or name in self.areas.names:
+            area = self.areas.area_of(area, self.dir_fd(parent), name, status)
+        node = area.by_file.get(file_id)
         is_dir = stat.S_ISDIR(status.st_mode)
         if node is not None and node.is_dir != is_dir:
             self._displace(node)  # the number was used again, past the mount
             node = None
         if node is None:
-            node = Node(self._number(file_id), file_id, is_dir)
+            node = Node(self._number(file_id), file_id, is_dir, area)
             self._by_id[node.nodeid] = node
-            self._by_file[file_id] = node
+            area.by_file[file_id] = node
+            if area is not parent.area:
+                area.root = node
         if node.parent is not parent or node.name != name:
+            if is_dir and node.nlookup > 0:
+                self._refuse_loop(node, parent)
             self.add_name(node, parent, name)
         return node
 
-    def private(self, file_id: FileId) -> Node:
-        """A node for a staged file (or, with a made-up file id, for appenders), not reachable by name."""
-        stale = self._by_file.get(file_id)
+    def _refuse_loop(self, node: Node, parent: Node) -> None:
+        """A directory below itself: a bind mount that is too new to be known as one. Raises OSError(ELOOP)."""
+        above: Node | None = parent
+        while above is not None:
+            if above is node:
+                self.areas.read_mounts()
+                raise OSError(errno.ELOOP, "a directory below itself")
+            above = above.parent
+
+    def private(self, file_id: FileId, area: Area) -> Node:
+        """A node for a staged file, not reachable by name."""
+        stale = area.by_file.get(file_id)
         if stale is not None:
             self._displace(stale)
-        node = Node(self._number(file_id), file_id, False)
+        node = Node(self._number(file_id), file_id, False, area)
         self._by_id[node.nodeid] = node
-        self._by_file[file_id] = node
+        area.by_file[file_id] = node
         return node
 
-    def unlisted(self) -> Node:
+    def unlisted(self, area: Area) -> Node:
         """A node that stands for no file of its own."""
-        node = Node(self.virtual_number(), (0, 0), False)
+        node = Node(self.virtual_number(), (0, 0), False, area)
         self._by_id[node.nodeid] = node
         return node
 
     def _displace(self, node: Node) -> None:
         """The file behind `node` is gone and its inode number belongs to another one now."""
-        if self._by_file.get(node.file_id) is node:
-            del self._by_file[node.file_id]
+        if node.area.by_file.get(node.file_id) is node:
+            del node.area.by_file[node.file_id]
         for parent, name in list(node.names()):
             self.drop_name(node, parent, name)
 
@@ -250,9 +271,11 @@ class NodeTable:
             if self._by_id.get(node.nodeid) is not node:
                 return
             del self._by_id[node.nodeid]
-            if self._by_file.get(node.file_id) is node:
-                del self._by_file[node.file_id]
+            if node.area.by_file.get(node.file_id) is node:
+                del node.area.by_file[node.file_id]
             self._close_fd(node)
+            if node.area.root is node:
+                self.areas.forget(node.area)
             parents = [parent for parent, _ in node.names()]
             node.parent = None
             node.more = None
@@ -267,7 +290,14 @@ class NodeTable:
         if node.fd >= 0:
             os.close(node.fd)
             node.fd = -1
+            node.area.fds.discard(node)
         self._fds.pop(node, None)
+
+    def close_fds(self, area: Area) -> None:
+        """Hold no descriptor in a mount, so that it can be unmounted; of what a name leads to they come back."""
+        for node in list(area.fds):
+            if not node.is_dir or node.parent is not None:
+                self._close_fd(node)
 
     def dir_fd(self, node: Node) -> int:
         """A path descriptor of a directory, valid until the next call. Raises OSError(ESTALE) if it was replaced."""
@@ -289,6 +319,7 @@ class NodeTable:
 
     def _keep_fd(self, node: Node, fd: int) -> None:
         node.fd = fd
+        node.area.fds.add(node)
         self._fds[node] = None
         if len(self._fds) > self._max_fds:
             oldest = next(iter(self._fds))
@@ -305,6 +336,7 @@ class NodeTable:
             return
         try:
             node.fd = _open_checked(self.dir_fd(parent), name, node.file_id)
+            node.area.fds.add(node)
         except OSError as error:
             if error.errno not in (errno.ESTALE, errno.ENOENT):
                 raise

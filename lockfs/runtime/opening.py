@@ -100,8 +100,8 @@ class Opener:
         """The rule for a committed file (D1, D4), by one of its names."""
         parent, name = (node.parent, node.name) if node.parent is not None else next(iter(places))
         mode = self._state.policy.rule_for(parent.path(name)).mode
-        if node.file_id[0] != self._state.nodes.root_dev and mode is Mode.PROTECT:
-            return Mode.LIVE  # another filesystem mounted below: staging could not be renamed to there
+        if mode is Mode.PROTECT and not self._state.can_stage(node.area):
+            return Mode.LIVE  # a mount below in which nothing can be staged
         if mode is not Mode.PROTECT:
             return mode
         if any(isinstance(handle, PlainHandle) and handle.is_shared for handle in node.handles):
@@ -112,7 +112,12 @@ class Opener:
 
     def mode_at(self, slot: Slot) -> Mode:
         """The rule for an entry, by its path."""
-        return self._state.policy.rule_for(slot.path()).mode
+        mode = self._state.policy.rule_for(slot.path()).mode
+        if mode is Mode.PROTECT and (
+            slot.name in self._state.areas.names or not self._state.can_stage(slot.parent.area)
+        ):
+            return Mode.LIVE
+        return mode
 
     def _is_sqlite(self, node: Node, flags: int) -> bool:
         """Whether it is an SQLite database, or an empty file that is opened as SQLite does (D1)."""

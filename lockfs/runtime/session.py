@@ -12,6 +12,7 @@ import trio
 from lockfs.core.ids import HandleId, WriterId
 from lockfs.core.session import State
 from lockfs.runtime.statuses import with_fields
+from lockfs.store.area import StagingArea
 from lockfs.store.staging import Staged
 
 if TYPE_CHECKING:
@@ -57,12 +58,15 @@ class Session:
         "spoiled",
         "staged",
         "state",
+        "store",
         "synced_writes",
         "writes",
     )
 
-    def __init__(self, slot: Slot, staged: Staged, node: Node, owner: WriterId) -> None:
+    def __init__(self, slot: Slot, store: StagingArea, staged: Staged, node: Node, owner: WriterId) -> None:
         self.slot = slot
+        self.store = store
+        """Where it is staged: on the filesystem of its file."""
         self.staged = staged
         self.node = node
         self.owner = owner

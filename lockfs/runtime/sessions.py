@@ -34,9 +34,12 @@ class Sessions:
 
     def prepare(self, slot: Slot, owner: WriterId) -> Session:
         """A session without the pen: its inode can be shown to the thread that is about to open it."""
-        staged = self._state.staging.take()
-        node = self._state.nodes.private((staged.dev, staged.ino))
-        session = Session(slot, staged, node, owner)
+        area = slot.parent.area
+        store = self._state.store_of(area)
+        staged = store.staging.take()
+        store.uses += 1
+        node = self._state.nodes.private((staged.dev, staged.ino), area)
+        session = Session(slot, store, staged, node, owner)
         node.session = session
         self._state.slots.in_use(slot)
         return session
@@ -46,10 +49,11 @@ class Sessions:
         session.state = advance(session.state, Event.GIVE_UP)
         if session.node.session is session:
             session.node.session = None
+        session.store.uses -= 1
         if session.spoiled:
-            self._state.staging.drop(session.staged)
+            session.store.staging.drop(session.staged)
         else:
-            self._state.staging.give_back(session.staged)
+            session.store.staging.give_back(session.staged)
         self._state.slots.done(session.slot)
         self._state.nodes.drop_if_unused(session.node)
 
@@ -70,7 +74,7 @@ class Sessions:
                 session.copied = False
             session.base_id = (base.st_dev, base.st_ino)
         writer = Writer(os.fsdecode(session.slot.path()), caller.writer.pid, "")
-        self._state.journal.begin(staged.name, writer)
+        session.store.journal.begin(staged.name, writer)
         session.kind = kind
         session.owner = caller.writer
         session.changed = base is None or kind is not SessionKind.EDITOR
@@ -279,7 +283,8 @@ class Sessions:
     def _finish(self, session: Session, event: Event) -> None:
         was_open = session.state is State.OPEN
         session.state = advance(session.state, event)
-        self._state.journal.end(session.staged.name)
+        session.store.journal.end(session.staged.name)
+        session.store.uses -= 1
         self.open.discard(session)
         for handle in session.handles:
             if handle.node.session is session:
@@ -293,14 +298,14 @@ class Sessions:
     def _commit(self, session: Session) -> bool:
         """Rename the staged file over the path; False if that failed and the old version stands."""
         state, slot = self._state, session.slot
-        old = state.nodes.find(session.base_id) if session.base_id else None
+        old = state.nodes.find(session.base_id, slot.parent.area) if session.base_id else None
         if old is not None:
             try:
                 state.nodes.hold(old, slot.parent, slot.name)  # who walked here before may still come for it
             except OSError as error:
                 log.error("old version not held path=%s error=%s", shown(slot.path()), error.strerror)
         try:
-            state.staging.publish(session.staged, state.nodes.dir_fd(slot.parent), slot.name)
+            session.store.staging.publish(session.staged, state.nodes.dir_fd(slot.parent), slot.name)
         except OSError as error:
             session.failed = error.errno or errno.EIO
             log.warning("commit failed path=%s error=%s", shown(slot.path()), error.strerror)
@@ -332,7 +337,7 @@ class Sessions:
         writer = Writer(os.fsdecode(path), session.owner.pid, command(session.owner.pid))
         state.counters.aborts += 1
         try:
-            ident = state.orphans.keep_staged(session.staged.name, Note(writer, reason))
+            ident = session.store.orphans.keep_staged(session.staged.name, Note(writer, reason))
         except OSError:
             log.exception("orphan not kept path=%s", shown(path))
             return
@@ -346,7 +351,7 @@ class Sessions:
         if session.killed or session.failed or session.abort_reason:
             self._state.counters.aborts += 1
         try:
-            self._state.staging.unlink(session.staged)
+            session.store.staging.unlink(session.staged)
         except OSError:
             log.exception("staged file not removed name=%s", os.fsdecode(session.staged.name))
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from lockfs.core.errors import LockfsError
@@ -16,6 +18,9 @@ HIDDEN = b".lockfs"
 STAGING = b"staging"
 ORPHANS = b"orphans"
 LOCK = b"lock"
+
+FileId = tuple[int, int]
+"""Device and inode number."""
 
 _DIR_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW
 
@@ -50,26 +55,43 @@ def open_layout(source: str, mountpoint: str) -> Layout:
     Raises `LockfsError` if another daemon has this backing directory (it names that one) or if the directory cannot
     be used.
     """
-    fds: list[int] = []
     try:
         root_fd = os.open(source, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        fds.append(root_fd)
+        return layout_at(root_fd, source, mountpoint)
+    except OSError as error:
+        raise LockfsError(
+            f"cannot prepare {source}/.lockfs: {error.strerror}; {source} must be a directory that you may write to"
+        ) from error
+
+
+def layout_at(root_fd: int, source: str, mountpoint: str, known: Mapping[FileId, int] | None = None) -> Layout:
+    """The same for an open directory. `root_fd` is the layout's from now on, and closed if this fails.
+
+    `known` has the lock descriptors of the hidden directories that this daemon has open already, by device and inode
+    number: through a bind mount one can be met twice. Raises OSError, and `LockfsError` as above.
+    """
+    fds = [root_fd]
+    try:
         hidden_fd = _subdirectory(root_fd, HIDDEN)
         fds.append(hidden_fd)
+        status = os.fstat(hidden_fd)
+        if known is not None and status.st_uid != os.geteuid():
+            raise PermissionError(errno.EPERM, "the .lockfs directory there is somebody else's")
         os.fchmod(hidden_fd, 0o700)
-        lock_fd = os.open(LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600, dir_fd=hidden_fd)
-        fds.append(lock_fd)
-        _lock(lock_fd, source, mountpoint)
+        shared = (known or {}).get((status.st_dev, status.st_ino))
+        if shared is not None:
+            lock_fd = os.dup(shared)
+            fds.append(lock_fd)
+        else:
+            lock_fd = os.open(LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600, dir_fd=hidden_fd)
+            fds.append(lock_fd)
+            _lock(lock_fd, source, mountpoint)
         staging_fd = _subdirectory(hidden_fd, STAGING)
         fds.append(staging_fd)
         orphans_fd = _subdirectory(hidden_fd, ORPHANS)
-    except BaseException as error:
+    except BaseException:
         for fd in fds:
             os.close(fd)
-        if isinstance(error, OSError):
-            raise LockfsError(
-                f"cannot prepare {source}/.lockfs: {error.strerror}; {source} must be a directory that you may write to"
-            ) from error
         raise
     return Layout(root_fd, hidden_fd, staging_fd, orphans_fd, lock_fd)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import json
 import os
 import time
@@ -10,6 +11,8 @@ from dataclasses import asdict, dataclass
 
 from lockfs.store.journal import Writer
 from lockfs.store.labels import reached
+
+_serial = itertools.count(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +29,10 @@ class Orphans:
     def __init__(self, orphans_fd: int, staging_fd: int) -> None:
         self._dir_fd = orphans_fd
         self._staging_fd = staging_fd
-        self._serial = 0
 
-    def _fresh_id(self) -> str:
-        self._serial += 1
-        return f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{os.getpid()}-{self._serial}"
+    @staticmethod
+    def _fresh_id() -> str:
+        return f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{os.getpid()}-{next(_serial)}"
 
     def keep_staged(self, staged_name: bytes, note: Note) -> str:
         """Move a staged file to the orphans; returns its id.

@@ -18,6 +18,8 @@ from lockfs.store.labels import reached
 _FICLONE = 0x40049409  # ioctl_ficlone(2): share the extents instead of copying
 _COPY_CHUNK = 8 << 20
 _POOL = 16
+_serial = itertools.count(1)
+"""For all staging directories of this process: through a bind mount one of them can be met twice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +37,6 @@ class Staging:
 
     def __init__(self, staging_fd: int) -> None:
         self._dir_fd = staging_fd
-        self._serial = itertools.count(1)
         self._prefix = b"%d-" % os.getpid()
         self._pool: deque[Staged] = deque()
 
@@ -44,7 +45,7 @@ class Staging:
         if self._pool:
             return self._pool.popleft()
         reached("stage.create")
-        name = self._prefix + b"%d" % next(self._serial)
+        name = self._prefix + b"%d" % next(_serial)
         fd = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=self._dir_fd)
         status = os.fstat(fd)
         return Staged(name, fd, status.st_dev, status.st_ino)
