@@ -163,7 +163,7 @@ class Opener:
         """A session's inode: its writer's second open, or one of its family."""
         caller = self._state.processes.caller(request.tid)
         if session.state is State.PREPARED:
-            if intent is None or intent.given is not node:
+            if intent is None or intent.given is not node or not is_writing(flags):
                 raise OSError(errno.ESTALE, "somebody else's session")
             return await self._begin_session(node, session, flags, request, caller, intent)
         return await self._join(node, session, flags, request, caller, intent)

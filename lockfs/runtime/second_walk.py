@@ -6,6 +6,7 @@ import errno
 import os
 import stat
 
+from lockfs.core.policy import Mode
 from lockfs.core.session import State
 from lockfs.runtime.appends import Appends
 from lockfs.runtime.intents import Intent, Intents
@@ -73,15 +74,20 @@ class SecondWalk:
             return None
         return session.node
 
-    @staticmethod
-    def _is_meant(intent: Intent, parent: Node, name: bytes, status: os.stat_result | None) -> bool:
+    def _is_meant(self, intent: Intent, parent: Node, name: bytes, status: os.stat_result | None) -> bool:
         """Whether the thread looks for the file that it is about to open."""
         if status is None:
             return (parent, name) in intent.names
         if not stat.S_ISREG(status.st_mode):
             return False  # a symbolic link or a directory took a name that the file has lost
-        by_file = intent.node is not None and intent.node.file_id == (status.st_dev, status.st_ino)
-        return by_file or (parent, name) in intent.names
+        if (parent, name) in intent.names:
+            return True
+        if intent.node is not None and intent.node.file_id == (status.st_dev, status.st_ino):
+            return True
+        # The file has lost the name that the thread walked by, and we have forgotten that it had it. But the thread
+        # does nothing else between, and a path ends with its only regular file: that is the one. By its own rule.
+        mode = self._state.policy.rule_for(parent.path(name)).mode
+        return mode is Mode.PROTECT or (mode is Mode.LIVE and intent.append)
 
     def _given(self, intent: Intent, slot: Slot) -> Node:
         caller = self._state.processes.caller(intent.tid)

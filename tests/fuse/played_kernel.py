@@ -103,6 +103,9 @@ class PlayedKernel:
         )
         await self._ask(lambda: self.operations.setattr(inode, attributes, fields, None, asker.context))
 
+    async def unlink(self, asker: Asker, name: bytes) -> None:
+        await self._ask(lambda: self.operations.unlink(ROOT, name, asker.context))
+
     async def write(self, handle: FileHandleT, offset: int, data: bytes) -> None:
         written = await self._ask(lambda: self.operations.write(handle, offset, data))
         assert written == len(data)

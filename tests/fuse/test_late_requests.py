@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -254,3 +255,29 @@ def test_N1_release_without_flush_publishes_nothing(tmp_path: Path) -> None:
 
     trio.run(play)
     assert (source / "f").read_bytes() == BEFORE
+
+
+def test_Q1_open_of_a_file_that_lost_two_names_meanwhile(tmp_path: Path) -> None:
+    """Walked to by a name that a commit took, while its other name was removed: the open is for what stands there."""
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "f").write_bytes(BEFORE)
+    (source / "link").hardlink_to(source / "f")
+
+    async def play() -> None:
+        async with played(source) as kernel:
+            with family(1) as child:
+                inode = await kernel.lookup(STRANGER, b"f")
+                assert inode == await kernel.lookup(STRANGER, b"link")
+                handle = await kernel.open_to_write(child.threads[0], b"f")
+                await kernel.write(handle, 0, b"1111")
+                await kernel.close(handle)
+                await kernel.unlink(STRANGER, b"link")
+                with pytest.raises(OSError, match=os.strerror(errno.ESTALE)):
+                    await kernel.open(STRANGER, inode, os.O_RDWR)
+                again = await kernel.open(STRANGER, await kernel.lookup(STRANGER, b"f"), os.O_RDWR)
+                await kernel.write(again, 4, b"2222")
+                await kernel.close(again)
+
+    trio.run(play)
+    assert (source / "f").read_bytes() == b"11112222" + BEFORE[8:]
