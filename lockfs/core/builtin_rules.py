@@ -15,12 +15,15 @@ _SHARED = {
     "SQLite database: its own locks, many processes": "*.db *.db3 *.sqlite *.sqlite3 *.s3db *.sl3",
     "SQLite's write-ahead log, shared memory or rollback journal": "*-wal *-shm *-journal *-mj[0-9A-F]*",
     "LMDB database: its own locks, mapped by many processes": "*.mdb *.mdb-lock *.lmdb *.lmdb-lock",
-    "DuckDB database: its own lock": "*.duckdb *.duckdb.wal *.ddb *.ddb.wal *.db.wal",
+    "DuckDB database: its own lock": "*.duckdb *.ddb",
+    "a database's write-ahead log": "*.wal",
+    # Open, and synced, for as long as the database: without it all the other files are worth nothing.
+    "LevelDB or RocksDB: its own LOCK": "MANIFEST-[0-9]*",
     # dbm.dumb also has a .dat; that name is used for everything, and dbm.dumb has no locks to rely on.
     "dbm database: changed in place by its own library": "*.dbm *.gdbm *.pag *.dir",
     "Berkeley DB: its own locks, in memory that processes share": "*.bdb __db.*",
     "lock file: processes hold it open to lock each other out": (
-        "*.lock *.lck lock LOCK .*-lock .package-cache .package-cache-mutate .~lock.*#"
+        "*.lock *.lck *-lock lock LOCK .package-cache .package-cache-mutate .~lock.*#"
     ),
     "names the running process": "*.pid",
     "editor's swap file: must survive the editor's death": r".*.sw[a-p] .*.kate-swp .#* \#*#",

@@ -10,18 +10,33 @@ from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern
 from lockfs.core.builtin_rules import BUILTIN
 from lockfs.core.rules import Mode, Rule
 
-__all__ = ["BUILTIN", "DEFAULT", "SQLITE_MAGIC", "Mode", "Policy", "Rule", "is_sqlite_header"]
+__all__ = ["BUILTIN", "DATABASE_HEADER_SIZE", "DEFAULT", "Mode", "Policy", "Rule", "database_of"]
 
 DEFAULT = Rule(Mode.PROTECT, "", "no pattern matches: one writer, published as a whole")
 
-SQLITE_MAGIC = b"SQLite format 3\0"
+DATABASE_HEADER_SIZE = 20
+"""How many bytes of a file `database_of` needs."""
 
 
-def is_sqlite_header(head: bytes) -> bool:
-    """Does a file that begins with `head` (16 bytes at least) hold an SQLite database, whatever its name?
-    (D1)
+def _both(number: int) -> tuple[bytes, bytes]:
+    """Magic numbers are in the byte order of the machine that made the file."""
+    return number.to_bytes(4, "little"), number.to_bytes(4, "big")
+
+
+_SQLITE_MAGIC = b"SQLite format 3\0"
+_AT_0 = {magic: "gdbm" for number in range(0x13579ACD, 0x13579AD3) for magic in _both(number)}
+_AT_8 = {b"DUCK": "DuckDB"}
+_AT_12 = {magic: "Berkeley DB" for number in (0x53162, 0x61561, 0x42253, 0x74582) for magic in _both(number)}
+_AT_16 = dict.fromkeys(_both(0xBEEFC0DE), "LMDB")
+
+
+def database_of(head: bytes) -> str | None:
+    """Which embedded database a file that begins with `head` (DATABASE_HEADER_SIZE bytes, or more) holds, whatever
+    its name; None for anything else (D1). The formats' own documents say where their magic numbers stand.
     """
-    return head.startswith(SQLITE_MAGIC)
+    if head.startswith(_SQLITE_MAGIC):
+        return "SQLite"
+    return _AT_8.get(head[8:12]) or _AT_0.get(head[:4]) or _AT_12.get(head[12:16]) or _AT_16.get(head[16:20])
 
 
 class Policy:

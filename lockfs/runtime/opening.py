@@ -8,7 +8,7 @@ import stat
 
 from lockfs.core.arbiter import Kind
 from lockfs.core.ids import HandleId
-from lockfs.core.policy import Mode, is_sqlite_header
+from lockfs.core.policy import DATABASE_HEADER_SIZE, Mode, database_of
 from lockfs.core.session import State
 from lockfs.runtime.appends import Appends, Twin
 from lockfs.runtime.events import log, shown
@@ -23,7 +23,6 @@ from lockfs.runtime.session import Session, SessionKind
 from lockfs.runtime.sessions import Sessions
 from lockfs.runtime.slots import Slot
 
-_SQLITE_HEADER_SIZE = 16
 _DEFAULT_MODE = 0o666
 
 
@@ -106,7 +105,7 @@ class Opener:
             return mode
         if any(isinstance(handle, PlainHandle) and handle.is_shared for handle in node.handles):
             return Mode.SHARED  # somebody has it open so; all who have it open must agree
-        if not flags & os.O_TRUNC and not is_append(flags) and self._is_sqlite(node, flags):
+        if not flags & os.O_TRUNC and not is_append(flags) and self._is_database(node, flags):
             return Mode.SHARED
         return mode
 
@@ -119,15 +118,15 @@ class Opener:
             return Mode.LIVE
         return mode
 
-    def _is_sqlite(self, node: Node, flags: int) -> bool:
-        """Whether it is an SQLite database, or an empty file that is opened as SQLite does (D1)."""
+    def _is_database(self, node: Node, flags: int) -> bool:
+        """Whether it is a database, or an empty file that is opened as SQLite does (D1)."""
         try:
             fd = self._state.nodes.open_file(node, os.O_RDONLY | os.O_NONBLOCK)
         except OSError:
             return False  # replaced just now; `_became_shared` looks again, with the pen
         try:
-            head = os.pread(fd, _SQLITE_HEADER_SIZE, 0)
-            return is_sqlite_header(head) or (not head and opens_like_sqlite(flags))
+            head = os.pread(fd, DATABASE_HEADER_SIZE, 0)
+            return database_of(head) is not None or (not head and opens_like_sqlite(flags))
         finally:
             os.close(fd)
 
@@ -251,7 +250,7 @@ class Opener:
             slot.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._state.nodes.dir_fd(slot.parent)
         )
         try:
-            return is_sqlite_header(os.pread(fd, _SQLITE_HEADER_SIZE, 0))
+            return database_of(os.pread(fd, DATABASE_HEADER_SIZE, 0)) is not None
         finally:
             os.close(fd)
 

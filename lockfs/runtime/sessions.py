@@ -9,7 +9,7 @@ import signal
 import trio
 
 from lockfs.core.ids import Lineage, WriterId
-from lockfs.core.policy import is_sqlite_header
+from lockfs.core.policy import database_of
 from lockfs.core.session import Ending, Event, State, Verdict, advance, verdict
 from lockfs.runtime.events import log, process_label, shown
 from lockfs.runtime.handles import SessionHandle
@@ -114,7 +114,7 @@ class Sessions:
     async def write(self, session: Session, offset: int, data: bytes) -> None:
         """pwrite(2) into the staged file. An error makes the session fail: its commit would be a torn file (N4)."""
         _refuse_after_abort(session)
-        if offset == 0 and session.state is State.OPEN and is_sqlite_header(data) and _starts_empty(session):
+        if offset == 0 and session.state is State.OPEN and database_of(data) and _starts_empty(session):
             self._convert(session)
         try:
             await self.make_copy(session)
@@ -384,10 +384,10 @@ class Sessions:
         self._release_pens(session)
 
     def _convert(self, session: Session) -> None:
-        """A new file turns out to be an SQLite database: publish it and share it from now on (D1)."""
+        """A new file turns out to be a database: publish it and share it from now on (D1)."""
         if not self._commit(session):
             raise OSError(session.failed, "cannot publish the database")
-        log.info("shared from now on path=%s reason=%r", shown(session.slot.path()), "SQLite header")
+        log.info("shared from now on path=%s reason=%r", shown(session.slot.path()), "database header")
         self._finish(session, Event.CONVERT)
         self._release_pens(session)
 

@@ -6,13 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lockfs.core.policy import BUILTIN, DEFAULT, Mode, Policy, Rule, is_sqlite_header
+from lockfs.core.policy import BUILTIN, DEFAULT, Mode, Policy, Rule, database_of
 
 POLICY = Policy()
 
 SHARED = """
 a.db x/y/a.db3 a.sqlite a.sqlite3 a.s3db a.sl3 a.db-wal a.db-shm a.db-journal any-journal a.db-mj1A2B3C4D5
-data.mdb lock.mdb a.lmdb-lock a.duckdb a.duckdb.wal a.ddb a.dbm a.gdbm a.pag a.dir a.bdb __db.001
+data.mdb lock.mdb a.lmdb-lock a.duckdb a.duckdb.wal any.wal MANIFEST-000012 a-lock
+a.ddb a.dbm a.gdbm a.pag a.dir a.bdb __db.001
 a.lock .lock a.lck lock d/LOCK target/.cargo-lock .package-cache .~lock.a.odt# run/a.pid
 .a.txt.swp d/.a.txt.swo .#a #a# .git/config sub/.git/objects/ab/cd .git/logs/x.log .git/Cargo.lock
 """
@@ -95,7 +96,19 @@ def test_D1_cache_is_bounded() -> None:
     assert policy._cached.cache_info().currsize == 10
 
 
-def test_D1_sqlite_by_its_header() -> None:
-    assert is_sqlite_header(b"SQLite format 3\0\x10\x00")
-    assert not is_sqlite_header(b"SQLite format 3")
-    assert not is_sqlite_header(b"")
+def test_D1_database_by_its_header() -> None:
+    assert database_of(b"SQLite format 3\0\x10\x00") == "SQLite"
+    assert database_of(b"\xdb\xa8\x68\xaa\x54\x3b\x63\x05DUCK\xe7\x03\x00\x00") == "DuckDB"
+    assert database_of(bytes(10) + b"\x08" + bytes(5) + b"\xde\xc0\xef\xbe\x01") == "LMDB"
+    assert database_of(b"\xcf\x9a\x57\x13\x00\x10") == "gdbm"
+    assert database_of(bytes(4) + b"\x01" + bytes(7) + b"\x61\x15\x06\x00\x09") == "Berkeley DB"
+    assert database_of(bytes(12) + b"\x00\x05\x31\x62") == "Berkeley DB"
+    for other in (
+        b"SQLite format 3",
+        b"",
+        bytes(4096),
+        b"text" * 100,
+        b"PAR1" + bytes(20),
+        b"\x89HDF\r\n\x1a\n" + bytes(20),
+    ):
+        assert database_of(other) is None
