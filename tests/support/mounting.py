@@ -67,8 +67,8 @@ _libc = ctypes.CDLL(None, use_errno=True)
 _PR_SET_PDEATHSIG = 1
 
 
-def _end_with_the_tests() -> None:
-    """In the daemon, before its exec: SIGTERM when the process that tests ends, even by kill -9."""
+def die_with_parent() -> None:
+    """For preexec_fn: SIGTERM when the process that started this one ends, even by kill -9."""
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
@@ -99,7 +99,7 @@ class Mount:
                 stdout=out,
                 stderr=out,
                 start_new_session=True,
-                preexec_fn=_end_with_the_tests,
+                preexec_fn=die_with_parent,
             )
         try:
             wait_until(self._answers, START_S, "the mount's first answer")

@@ -1,0 +1,1 @@
+"""Real programs in a directory, with real checks of what they leave there: `scripts/realworld DIR`."""
