@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import acls
 from tests.support.mounting import Mount, lazy_unmount, lockfs_mounts, mounted
 from tests.support.targets import Place, SharedMount, Target
 from tests.support.worker import Worker
@@ -135,6 +136,50 @@ def mount(shared_mount: SharedMount, processes: ExitStack, request: pytest.Fixtu
     yield place
     processes.close()
     shared_mount.check()
+
+
+@pytest.fixture(scope="session")
+def shared_xattr_mount(can_mount: None, no_mount_left: None) -> Iterator[SharedMount]:
+    """The daemon with `--xattrs` that tests share, on a filesystem that has extended attributes and ACLs."""
+    base = Path(tempfile.mkdtemp(prefix="lockfs-test-"))
+    base.chmod(0o755)
+    reason = acls.why_not(base)
+    has_tmpfs = reason is not None and acls.mount_tmpfs(base)
+    others = ["--allow-other"] if os.geteuid() == 0 else []
+    shared = SharedMount(base, "--xattrs", *others)
+    try:
+        if has_tmpfs:
+            base.chmod(0o755)
+            reason = acls.why_not(base)
+        if reason is not None:
+            pytest.skip(reason)
+        yield shared
+        shared.close()
+    finally:
+        if has_tmpfs:
+            acls.unmount_tmpfs(base)
+        shutil.rmtree(base, ignore_errors=True)
+
+
+@pytest.fixture
+def xattr_mount(
+    shared_xattr_mount: SharedMount, processes: ExitStack, request: pytest.FixtureRequest
+) -> Iterator[Place]:
+    """As `mount`, with `--xattrs`, and for other users where the tests run as root."""
+    place = shared_xattr_mount.place(_name(request))
+    if place.mount not in live_mounts:
+        live_mounts.append(place.mount)
+    yield place
+    processes.close()
+    shared_xattr_mount.check()
+
+
+@pytest.fixture
+def plain_beside(xattr_mount: Place) -> Path:
+    """A plain directory on the filesystem of `xattr_mount`'s backing directory, for comparison."""
+    plain = xattr_mount.mount.source.parent / "plain" / xattr_mount.mnt.name
+    plain.mkdir(parents=True)
+    return plain
 
 
 Mounter = Callable[..., AbstractContextManager[Mount]]

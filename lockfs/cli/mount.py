@@ -65,6 +65,9 @@ def a_time(text: str) -> float:
 )
 @click.option("--allow-other", is_flag=True, help="Let other users than the one who mounts use the mount.")
 @click.option(
+    "--xattrs", is_flag=True, help="Pass extended attributes and ACLs through. Each write then costs a request more."
+)
+@click.option(
     "--log-file",
     type=str,
     metavar="FILE",
@@ -85,6 +88,7 @@ def mount(
     queue_timeout: float,
     durability: Durability,
     allow_other: bool,
+    xattrs: bool,
     log_file: str | None,
     log_level: Literal["debug", "info", "warning", "error"],
     options: tuple[str, ...],
@@ -106,6 +110,7 @@ def mount(
         queue_timeout_s=queue_timeout,
         durability=durability,
         allow_other=allow_other,
+        xattrs=xattrs,
         fuse_options=fuse_options,
     )
     if foreground:

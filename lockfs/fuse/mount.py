@@ -12,10 +12,11 @@ import pyfuse3
 import trio
 
 from lockfs.core.errors import LockfsError
-from lockfs.fuse import loop
+from lockfs.fuse import loop, umask
 from lockfs.fuse.control import Control
 from lockfs.fuse.operations import Operations
 from lockfs.fuse.ordering import raise_background_limit
+from lockfs.fuse.xattrs import XattrOperations
 from lockfs.runtime.filesystem import Filesystem
 from lockfs.runtime.nodes import Node
 from lockfs.runtime.settings import Settings
@@ -62,20 +63,33 @@ def _raise_descriptor_limit() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
+def _shown_source(settings: Settings) -> str:
+    return os.fsencode(settings.source).decode("ascii", "backslashreplace")
+
+
+def _mount_options(settings: Settings) -> list[str]:
+    return ["default_permissions", *(["allow_other"] if settings.allow_other else []), *settings.fuse_options]
+
+
 def _options(settings: Settings) -> set[str]:
-    source = os.fsencode(settings.source).decode("ascii", "backslashreplace")
-    escaped = source.replace("\\", "\\\\").replace(",", "\\,")
-    options = {f"fsname={escaped}", "subtype=lockfs", "default_permissions"}
-    if settings.allow_other:
-        options.add("allow_other")
-    return options | set(settings.fuse_options)
+    escaped = _shown_source(settings).replace("\\", "\\\\").replace(",", "\\,")
+    return {f"fsname={escaped}", "subtype=lockfs", *_mount_options(settings)}
 
 
-def _mount(operations: Operations, settings: Settings, layout: Layout) -> None:
+def _mount(operations: Operations, settings: Settings, layout: Layout) -> int | None:
+    """Mount. The descriptor, if it was done by ourselves and is ours to undo."""
+    mountpoint = os.fspath(settings.mountpoint)
+    fd = None
+    if settings.xattrs and os.geteuid() == 0:
+        fd = umask.mount_unmasked(_shown_source(settings), mountpoint, _mount_options(settings))
     try:
-        pyfuse3.init(operations, os.fspath(settings.mountpoint), _options(settings))
+        pyfuse3.init(operations, mountpoint if fd is None else f"/dev/fd/{fd}", _options(settings))
+        return fd
     except (RuntimeError, UnicodeEncodeError) as error:
         layout.close()
+        if fd is not None:
+            umask.unmount(mountpoint)
+            os.close(fd)
         raise LockfsError(
             f"cannot mount on {settings.mountpoint} ({error}); check the -o options, /dev/fuse and your permissions"
         ) from error
@@ -86,7 +100,8 @@ async def _serve(settings: Settings, layout: Layout, on_ready: Callable[[], None
     filesystem = Filesystem(settings, layout, PyfuseKernel(), max_dir_fds=soft // 2)
     loop.install()
     greeted = trio.Event()
-    _mount(Operations(filesystem, Control(Stats(filesystem)), greeted.set), settings, layout)
+    handlers = XattrOperations if settings.xattrs else Operations
+    fd = _mount(handlers(filesystem, Control(Stats(filesystem)), greeted.set), settings, layout)
     log.info("mounted source=%s mountpoint=%s pid=%d", settings.source, settings.mountpoint, os.getpid())
     try:
         async with trio.open_nursery() as nursery:
@@ -100,7 +115,10 @@ async def _serve(settings: Settings, layout: Layout, on_ready: Callable[[], None
             await pyfuse3.main(min_tasks=_MIN_TASKS, max_tasks=_MAX_TASKS)
             nursery.cancel_scope.cancel()
     finally:
+        to_unmount = fd is not None and not umask.is_unmounted(fd)
         pyfuse3.close(unmount=True)
+        if to_unmount:
+            umask.unmount(os.fspath(settings.mountpoint))
         filesystem.close()
         log.info("unmounted mountpoint=%s", settings.mountpoint)
 

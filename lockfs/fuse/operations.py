@@ -23,7 +23,7 @@ from lockfs.runtime.statuses import as_announced
 from lockfs.store.layout import HIDDEN
 
 
-def _request(ctx: RequestContext) -> Request:
+def request_of(ctx: RequestContext) -> Request:
     return Request(ctx.pid, ctx.uid, ctx.gid)
 
 
@@ -146,13 +146,17 @@ class Operations(pyfuse3.Operations):
         node = self._node(inode)
         handle = self._files.get(fh) if fh is not None else None
         file = handle if isinstance(handle, FileHandle) else None
-        await self._fs.attributes.change(node, changes_of(attr, fields), file, _request(ctx))
+        await self._fs.attributes.change(node, changes_of(attr, fields), file, request_of(ctx))
         return self._attributes(node, ctx.pid)
 
     @guarded
     async def readlink(self, inode: InodeT, ctx: RequestContext) -> bytes:
         parent_fd, name = self._nodes.entry(self._node(inode))
         return os.readlink(name, dir_fd=parent_fd)
+
+    def _mode_for_new(self, parent: Node, mode: ModeT, ctx: RequestContext) -> ModeT:
+        """The mode of a file to be made; the kernel has taken the umask off already."""
+        return mode
 
     # --- names -----------------------------------------------------------------------------------------------------
 
@@ -161,7 +165,8 @@ class Operations(pyfuse3.Operations):
         self, parent_inode: InodeT, name: bytes, mode: ModeT, rdev: int, ctx: RequestContext
     ) -> EntryAttributes:
         parent = self._place(parent_inode, name)
-        self._fs.names.mknod(parent, name, mode, rdev, _request(ctx))
+        mode = self._mode_for_new(parent, mode, ctx)
+        self._fs.names.mknod(parent, name, mode, rdev, request_of(ctx))
         return await self._entry(parent, name, ctx.pid)
 
     @guarded
@@ -169,13 +174,14 @@ class Operations(pyfuse3.Operations):
         parent = self._node(parent_inode)
         if name == HIDDEN and self._fs.state.hides(parent, name):
             raise OSError(errno.EEXIST, "lockfs's own directory")
-        self._fs.names.mkdir(parent, name, mode, _request(ctx))
+        mode = self._mode_for_new(parent, mode, ctx)
+        self._fs.names.mkdir(parent, name, mode, request_of(ctx))
         return await self._entry(parent, name, ctx.pid)
 
     @guarded
     async def symlink(self, parent_inode: InodeT, name: bytes, target: bytes, ctx: RequestContext) -> EntryAttributes:
         parent = self._place(parent_inode, name)
-        self._fs.names.symlink(parent, name, target, _request(ctx))
+        self._fs.names.symlink(parent, name, target, request_of(ctx))
         return await self._entry(parent, name, ctx.pid)
 
     @guarded
@@ -207,7 +213,7 @@ class Operations(pyfuse3.Operations):
     ) -> None:
         old = self._place(parent_inode_old, name_old)
         new = self._place(parent_inode_new, name_new)
-        await self._fs.names.rename(old, name_old, new, name_new, flags, _request(ctx))
+        await self._fs.names.rename(old, name_old, new, name_new, flags, request_of(ctx))
 
     # --- files -----------------------------------------------------------------------------------------------------
 
@@ -230,14 +236,15 @@ class Operations(pyfuse3.Operations):
             if is_writing(flags):
                 raise OSError(errno.EACCES, "control files are read-only")
             return self._opened(self._control.content(inode))
-        return self._opened(await self._fs.opener.open(self._nodes.get(inode), flags, _request(ctx)))
+        return self._opened(await self._fs.opener.open(self._nodes.get(inode), flags, request_of(ctx)))
 
     @guarded
     async def create(
         self, parent_inode: InodeT, name: bytes, mode: ModeT, flags: FlagT, ctx: RequestContext
     ) -> tuple[FileInfo, EntryAttributes]:
         parent = self._place(parent_inode, name)
-        handle = await self._fs.creator.create(parent, name, mode, flags, _request(ctx))
+        mode = self._mode_for_new(parent, mode, ctx)
+        handle = await self._fs.creator.create(parent, name, mode, flags, request_of(ctx))
         node = handle.node
         node.nlookup += 1
         status = self._fs.attributes.status(node, ctx.pid)

@@ -82,18 +82,18 @@ class Attributes:
         rest = (changes.mode, changes.uid, changes.gid, changes.atime_ns, changes.mtime_ns)
         if all(value is None for value in rest):
             return
-        for number, target in enumerate(self._targets(node)):
+        for number, target in enumerate(self.targets(node)):
             try:
                 _apply(target, changes)
             except FileNotFoundError:
                 if number == 0:
                     raise  # the others are versions that may have gone meanwhile
 
-    def _targets(self, node: Node) -> list[Target]:
+    def targets(self, node: Node) -> list[Target]:
         """All versions that a change of attributes reaches: the committed one and the one being written (W5)."""
         session = node.session
         if node.twin is not None:
-            return [f"/proc/self/fd/{node.twin.fd}"] if node.twin.fd >= 0 else []
+            return self._twin_targets(node.twin)
         if session is None:
             return self._committed_targets(node)
         targets: list[Target] = []
@@ -107,6 +107,13 @@ class Attributes:
                 targets.append((self._state.nodes.dir_fd(session.slot.parent), session.slot.name))
         targets.append(f"/proc/self/fd/{session.staged.fd}")
         return targets
+
+    @staticmethod
+    def _twin_targets(twin: Twin) -> list[Target]:
+        fds = [twin.fd] if twin.fd >= 0 else []
+        if twin.slot is not None and twin.slot.session is not None:
+            fds.append(twin.slot.session.staged.fd)
+        return [f"/proc/self/fd/{fd}" for fd in fds]
 
     def _committed_targets(self, node: Node) -> list[Target]:
         targets: list[Target] = []

@@ -22,6 +22,7 @@ from lockfs.runtime.second_walk import SecondWalk
 from lockfs.runtime.sessions import Sessions
 from lockfs.runtime.settings import Settings
 from lockfs.runtime.submounts import Submounts
+from lockfs.runtime.xattrs import Xattrs
 from lockfs.store.layout import Layout
 from lockfs.store.staging import write_all
 
@@ -40,6 +41,7 @@ class Filesystem:
         self.creator = Creator(self.state, self.sessions, self.appends, self.walk)
         self.names = Namespace(self.state, self.sessions, self.appends)
         self.attributes = Attributes(self.state, self.sessions, self.appends, self.walk, self.opener)
+        self.xattrs = Xattrs(self.state, self.sessions, self.attributes)
         self.directories = Directories(self.state, self.sessions)
         self.submounts = Submounts(self.state)
         self._reader = Reader(self.state)

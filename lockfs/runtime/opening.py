@@ -22,6 +22,7 @@ from lockfs.runtime.second_walk import SecondWalk
 from lockfs.runtime.session import Session, SessionKind
 from lockfs.runtime.sessions import Sessions
 from lockfs.runtime.slots import Slot
+from lockfs.store.xattrs import default_acl
 
 _DEFAULT_MODE = 0o666
 
@@ -205,7 +206,7 @@ class Opener:
             if base is None and not intent.may_create:
                 raise OSError(errno.ENOENT, "the file was removed meanwhile")
             if intent.create_mode is None:
-                session.new_mode = _DEFAULT_MODE & ~umask_of(request.tid) if base is None else session.new_mode
+                session.new_mode = self._default_mode(slot, request.tid) if base is None else session.new_mode
             if base is not None and self._became_shared(slot, flags):
                 raise OSError(errno.EBUSY, "the file became a shared database meanwhile; open it again")
             truncates = base is None or bool(flags & os.O_TRUNC)
@@ -242,6 +243,11 @@ class Opener:
         if not stat.S_ISREG(base.st_mode):
             raise OSError(errno.ELOOP, "no regular file stands there now")
         return base
+
+    def _default_mode(self, slot: Slot, tid: int) -> int:
+        """What programs ask for mostly, for a file that has to be made and whose open does not say."""
+        inherits = default_acl(self._state.nodes.dir_fd(slot.parent)) is not None
+        return _DEFAULT_MODE if inherits else _DEFAULT_MODE & ~umask_of(tid)
 
     def _became_shared(self, slot: Slot, flags: int) -> bool:
         if flags & os.O_TRUNC:
@@ -294,7 +300,8 @@ class Opener:
         except FileNotFoundError:
             if intent is None or not intent.may_create:
                 raise
-            twin.new_file = (_DEFAULT_MODE & ~umask_of(request.tid), request.uid, request.gid)
+            assert twin.slot is not None
+            twin.new_file = (self._default_mode(twin.slot, request.tid), request.uid, request.gid)
             self._appends.open_file(twin, create=True)
 
     async def _open_beside_twin(self, node: Node, twin: Twin, flags: int, request: Request) -> FileHandle:

@@ -19,7 +19,25 @@ _ENDING_SIGNALS = sum(
 )
 _TGID = re.compile(rb"^Tgid:\t(\d+)$", re.M)
 _UMASK = re.compile(rb"^Umask:\t([0-7]+)$", re.M)
+_GROUPS = re.compile(rb"^Groups:\t([0-9 ]*)$", re.M)
+_CAPABILITIES = re.compile(rb"^CapEff:\t([0-9a-f]+)$", re.M)
 _MASKS = re.compile(rb"^(SigPnd|ShdPnd|SigBlk|SigIgn):\t([0-9a-f]+)$", re.M)
+
+
+CAP_FSETID = 4
+CAP_SYS_ADMIN = 21
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What a thread may do (capabilities(7)): supplementary groups, and capabilities in our own user namespace."""
+
+    groups: frozenset[int]
+    capabilities: int
+
+    def has(self, capability: int) -> bool:
+        """Whether a capability is effective."""
+        return bool(self.capabilities >> capability & 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +160,20 @@ def umask_of(tid: int) -> int:
     except OSError:
         match = None
     return int(match[1], 8) if match is not None else 0o022
+
+
+def credentials(tid: int) -> Credentials:
+    """Groups and capabilities of a thread; none when it cannot be seen."""
+    try:
+        text = _read(f"/proc/{tid}/status", 65536) if tid > 0 else b""  # there may be 65,536 groups
+        same_namespace = tid > 0 and os.path.samefile(f"/proc/{tid}/ns/user", "/proc/self/ns/user")
+    except OSError:
+        return Credentials(frozenset(), 0)
+    groups, capabilities = _GROUPS.search(text), _CAPABILITIES.search(text)
+    return Credentials(
+        frozenset(map(int, groups[1].split())) if groups else frozenset(),
+        int(capabilities[1], 16) if capabilities and same_namespace else 0,
+    )
 
 
 def has_children(writer: WriterId) -> bool:

@@ -20,6 +20,7 @@ from lockfs.runtime.slots import Slot
 from lockfs.store.journal import Writer
 from lockfs.store.orphans import Note
 from lockfs.store.staging import adopt_attributes, copy_content, write_all
+from lockfs.store.xattrs import carry_over, entry_path, make_as_in
 
 _COPY_IN_LOOP = 256 << 10
 """Bases up to this size in bytes are copied at once, larger ones in a thread."""
@@ -62,12 +63,13 @@ class Sessions:
         staged = session.staged
         session.spoiled = True
         if base is None:
-            os.fchmod(staged.fd, session.new_mode)
+            make_as_in(self._state.nodes.dir_fd(session.slot.parent), staged.fd, session.new_mode)
             self._state.give_ownership(staged.fd, session.slot.parent, session.new_uid, session.new_gid)
         else:
+            parent_fd = self._state.nodes.dir_fd(session.slot.parent)
+            carry_over(entry_path(parent_fd, session.slot.name), staged.fd)
             adopt_attributes(staged.fd, base)
             if kind is not SessionKind.REPLACER:
-                parent_fd = self._state.nodes.dir_fd(session.slot.parent)
                 session.base_fd = os.open(
                     session.slot.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent_fd
                 )

@@ -20,6 +20,8 @@ class Settings:
     queue_timeout_s: float = 30.0
     durability: Durability = "replace"
     allow_other: bool = False
+    xattrs: bool = False
+    """Extended attributes and ACLs are passed through, at a price on each write."""
     fuse_options: tuple[str, ...] = ()
     cache_s: float = 1.0
     """How long the kernel may keep names and attributes (M2)."""

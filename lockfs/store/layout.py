@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from lockfs.core.errors import LockfsError
+from lockfs.store.xattrs import drop_default_acl
 
 HIDDEN = b".lockfs"
 """The directory's name in the backing root. Under the mount the same name is the control directory."""
@@ -46,7 +47,13 @@ def _subdirectory(parent_fd: int, name: bytes) -> int:
         os.mkdir(name, 0o700, dir_fd=parent_fd)
     except FileExistsError:
         pass
-    return os.open(name, _DIR_FLAGS, dir_fd=parent_fd)
+    fd = os.open(name, _DIR_FLAGS, dir_fd=parent_fd)
+    try:
+        drop_default_acl(fd)  # what is staged must not inherit it, least of all for other directories
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
 
 
 def open_layout(source: str, mountpoint: str) -> Layout:

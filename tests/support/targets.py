@@ -59,8 +59,9 @@ class Target:
 class SharedMount:
     """One daemon for many tests, each in a directory of its own; replaced when a test broke it."""
 
-    def __init__(self, base: Path) -> None:
+    def __init__(self, base: Path, *options: str) -> None:
         self._base = base
+        self._options = options
         self._started = 0
         self._tests = 0
         self._context: Any = None
@@ -83,7 +84,7 @@ class SharedMount:
             self.discard()
         if self._mount is None:
             self._started += 1
-            self._context = mounted(self._base / f"shared{self._started}")
+            self._context = mounted(self._base / f"shared{self._started}", *self._options)
             self._mount = self._context.__enter__()
         return self._mount
 

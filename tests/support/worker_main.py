@@ -142,6 +142,35 @@ def utime_ns(path: Any, atime_ns: int, mtime_ns: int) -> None:
     os.utime(path, ns=(atime_ns, mtime_ns))
 
 
+def set_attribute(path: Any, name: Any, value: bytes, flags: int = 0, follow: bool = True) -> None:
+    os.setxattr(path, name, value, flags, follow_symlinks=follow)
+
+
+def get_attribute(path: Any, name: Any, follow: bool = True) -> bytes:
+    return os.getxattr(path, name, follow_symlinks=follow)
+
+
+def remove_attribute(path: Any, name: Any, follow: bool = True) -> None:
+    os.removexattr(path, name, follow_symlinks=follow)
+
+
+def list_attributes(path: Any, follow: bool = True) -> list[str]:
+    return sorted(os.listxattr(path, follow_symlinks=follow))
+
+
+def outcomes(commands: list[Any]) -> list[Any]:
+    """Several commands in a row: what each returned, or its errno's name."""
+    import errno
+
+    found: list[Any] = []
+    for name, *args in commands:
+        try:
+            found.append((COMMANDS.get(name) or getattr(os, name))(*args))
+        except OSError as error:
+            found.append(errno.errorcode.get(error.errno or 0))
+    return found
+
+
 def ignore(number: int) -> None:
     signal.signal(number, signal.SIG_IGN)
 
@@ -169,6 +198,11 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "map_write": map_write,
     "map_close": map_close,
     "utime_ns": utime_ns,
+    "set_attribute": set_attribute,
+    "get_attribute": get_attribute,
+    "remove_attribute": remove_attribute,
+    "list_attributes": list_attributes,
+    "outcomes": outcomes,
     "note_signal": note_signal,
     "noted": lambda: list(noted),
     "ignore": ignore,
