@@ -20,6 +20,7 @@ from pathlib import Path
 
 SMALL = b"x" * 2048
 LINE = b"y" * 99 + b"\n"
+XATTRS = "--xattrs"
 MEBIBYTE = b"z" * (1 << 20)
 
 
@@ -65,6 +66,8 @@ def measure(root: Path, default: Path | None) -> dict[str, float]:
     result = {"replace 2 KiB": timed(replace, 500), "replace 2 KiB, on disk": timed(durable, 100)}
     with rows.open("ab", buffering=0) as file:
         result["append through an open handle"] = timed(lambda: file.write(LINE), 2000)
+    with large.open("wb", buffering=0) as file:
+        result["write 1 byte through an open handle"] = timed(lambda: file.write(b"1"), 2000)
     result["open, append, close"] = timed(lambda: append_once(rows), 500)
     result["stat"] = timed(rows.stat, 5000)
     with large.open("wb", buffering=0) as file:
@@ -110,7 +113,8 @@ def mounted_bindfs(base: Path) -> Iterator[Path]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5, help="how often each is measured; medians are shown")
-    rounds = parser.parse_args().rounds
+    parser.add_argument("--xattrs", action="store_true", help="measure lockfs mount --xattrs too")
+    arguments = parser.parse_args()
     with ExitStack() as stack:
         base = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lockfs-bench-")))
         plain = base / "plain"
@@ -120,8 +124,12 @@ def main() -> None:
         if shutil.which("bindfs"):
             targets["bindfs"] = (stack.enter_context(mounted_bindfs(base)), None)
         targets["lockfs"] = (stack.enter_context(mounted_lockfs(base, "lockfs", "--durability", "none")), default)
+        if arguments.xattrs:
+            default = stack.enter_context(mounted_lockfs(base, "xattrs-default", "--xattrs"))
+            root = stack.enter_context(mounted_lockfs(base, "xattrs", "--durability", "none", "--xattrs"))
+            targets[XATTRS] = (root, default)
         found: dict[str, list[dict[str, float]]] = {name: [] for name in targets}
-        for _ in range(rounds):
+        for _ in range(arguments.rounds):
             for name, (root, durable) in targets.items():
                 found[name].append(measure(root, durable))
     show(found)
@@ -129,14 +137,16 @@ def main() -> None:
 
 def show(found: dict[str, list[dict[str, float]]]) -> None:
     """A table: microseconds, and lockfs as a multiple of the others."""
-    others = [name for name in found if name != "lockfs"]
-    heads = [*(f"{name} us" for name in found), *(f"lockfs / {name}" for name in others)]
-    print(f"{'':<32}" + "".join(f"{head:>17}" for head in heads))
+    pairs = [("lockfs", name) for name in found if name not in ("lockfs", XATTRS)]
+    if XATTRS in found:
+        pairs.append((XATTRS, "lockfs"))
+    heads = [*(f"{name} us" for name in found), *(f"{one} / {other}" for one, other in pairs)]
+    print(f"{'':<36}" + "".join(f"{head:>17}" for head in heads))
     for task in found["lockfs"][0]:
         medians = {name: statistics.median(one[task] for one in results) for name, results in found.items()}
-        ratios = [medians["lockfs"] / medians[name] for name in others]
+        ratios = [medians[one] / medians[other] for one, other in pairs]
         cells = [*(f"{value:.1f}" for value in medians.values()), *(f"{ratio:.1f}" for ratio in ratios)]
-        print(f"{task:<32}" + "".join(f"{cell:>17}" for cell in cells))
+        print(f"{task:<36}" + "".join(f"{cell:>17}" for cell in cells))
 
 
 if __name__ == "__main__":
