@@ -227,8 +227,12 @@ class Appends:
         slot = handle.twin.slot
         session = slot.session if slot is not None else None
         if session is not None and self._sessions.is_family(session, handle.caller.lineage):
-            await self._sessions.make_copy(session)
-            await self._sessions.write(session, os.fstat(session.staged.fd).st_size, data)
+            part = self._sessions.take_part(session, handle.caller)
+            try:
+                await self._sessions.make_copy(session)
+                await self._sessions.write(session, os.fstat(session.staged.fd).st_size, data)
+            finally:
+                await self._sessions.release(part)
         else:
             await self._append(handle.twin, data, handle.privileged)
 

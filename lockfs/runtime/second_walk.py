@@ -87,7 +87,10 @@ class SecondWalk:
         # The file has lost the name that the thread walked by, and we have forgotten that it had it. But the thread
         # does nothing else between, and a path ends with its only regular file: that is the one. By its own rule.
         mode = self._state.policy.rule_for(parent.path(name)).mode
-        return mode is Mode.PROTECT or (mode is Mode.LIVE and intent.append)
+        if mode is Mode.SHARED or (mode is Mode.LIVE and not intent.append):
+            return False
+        intent.names = frozenset({(parent, name)})
+        return True
 
     def _given(self, intent: Intent, slot: Slot) -> Node:
         caller = self._state.processes.caller(intent.tid)

@@ -73,7 +73,7 @@ class Session:
         self.state = State.PREPARED
         self.kind = SessionKind.REPLACER
         self.base_fd = -1
-        """The committed version, open, while the staged file has not its content yet (editors)."""
+        """The committed version, open (editors): what is read while the staged file has not its content yet."""
         self.base_id: tuple[int, int] | None = None
         """The committed version that stood when the session began; None: a new file."""
         self.may_create = False

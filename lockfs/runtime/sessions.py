@@ -8,6 +8,7 @@ import signal
 
 import trio
 
+from lockfs.core.arbiter import Granted, Kind
 from lockfs.core.ids import Lineage, WriterId
 from lockfs.core.policy import database_of
 from lockfs.core.session import Ending, Event, State, Verdict, advance, verdict
@@ -109,9 +110,7 @@ class Sessions:
         except OSError:
             os.ftruncate(session.staged.fd, 0)
             raise
-        session.copied = True
-        os.close(session.base_fd)
-        session.base_fd = -1
+        session.copied = True  # base_fd stays open: a thread may be reading from it
 
     async def write(self, session: Session, offset: int, data: bytes) -> None:
         """pwrite(2) into the staged file. An error makes the session fail: its commit would be a torn file (N4)."""
@@ -162,6 +161,18 @@ class Sessions:
         session.handles.add(handle)
         handle.node.handles.add(handle)
         handle.node.maybe_cached = True
+
+    def take_part(self, session: Session, caller: Caller) -> SessionHandle:
+        """A handle for one request of the family that comes by another inode: the session, its descriptors and the pen
+        stay until it is released, whoever closes meanwhile."""
+        hid = self._state.new_handle_id()
+        now_s = trio.current_time()
+        granted = self._state.arbiter.acquire(session.slot.key, hid, Kind.PEN, caller.lineage, now_s, wait=False)
+        assert isinstance(granted, Granted)
+        handle = SessionHandle(session.node, session, caller.writer, hid, True)
+        handle.flushed = True  # it has no descriptor that could be closed
+        self.attach(session, handle)
+        return handle
 
     async def flush(self, handle: SessionHandle) -> None:
         """A close(2) of one descriptor: notice a writer being killed, report what failed, sync (N1, N4, N5)."""

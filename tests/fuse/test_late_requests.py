@@ -281,3 +281,36 @@ def test_Q1_open_of_a_file_that_lost_two_names_meanwhile(tmp_path: Path) -> None
 
     trio.run(play)
     assert (source / "f").read_bytes() == b"11112222" + BEFORE[8:]
+
+
+def test_A6_append_of_the_family_while_its_editor_closes(tmp_path: Path) -> None:
+    """The append needs the editor's copy, which takes a while; the editor, who has changed nothing, closes."""
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "f").write_bytes(BEFORE)
+
+    async def play() -> None:
+        async with played(source) as kernel:
+            sessions = kernel.filesystem.sessions
+            make_copy, copying, closed = sessions.make_copy, trio.Event(), trio.Event()
+
+            async def slow_copy(session: Session, length: int | None = None) -> None:
+                copying.set()
+                await closed.wait()
+                await make_copy(session, length)
+
+            sessions.make_copy = slow_copy  # type: ignore[method-assign]
+            with family(1) as child:
+                one = child.threads[0]
+                append = await kernel.open_to_write(one, b"f", os.O_WRONLY | os.O_APPEND)
+                editor = await kernel.open_to_write(one, b"f")
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(kernel.write, append, 0, b"line\n")
+                    await copying.wait()
+                    await kernel.close(editor)
+                    closed.set()
+                await kernel.close(append)
+            assert not sessions.open
+
+    trio.run(play)
+    assert (source / "f").read_bytes() == BEFORE + b"line\n"
