@@ -157,6 +157,58 @@ def test_journal_is_bounded_and_keeps_open_sessions(layout: Layout, tmp_path: Pa
     journal.close()
 
 
+def test_journal_is_seldom_rewritten_however_many_sessions_are_open(
+    layout: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A program may open as many files as its limits allow, and none may cost more than the one before (Q2)."""
+    written: list[int] = []
+    real_write, real_pwrite = os.write, os.pwrite
+
+    def write(fd: int, data: bytes) -> int:
+        written.append(len(data))
+        return real_write(fd, data)
+
+    def pwrite(fd: int, data: bytes, offset: int) -> int:
+        written.append(len(data))
+        return real_pwrite(fd, data, offset)
+
+    monkeypatch.setattr(os, "write", write)
+    monkeypatch.setattr(os, "pwrite", pwrite)
+    journal = Journal(layout.hidden_fd)
+    for number in range(3000):
+        journal.begin(b"%d" % number, Writer("y" * 2000, 1, ""))
+    monkeypatch.undo()
+    assert sum(written) < 5 * (tmp_path / ".lockfs" / "sessions.jsonl").stat().st_size
+    journal.close()
+
+    after = Journal(layout.hidden_fd)
+    assert len(after.recorded()) == 3000
+    after.close()
+
+
+def test_N4_a_full_disk_does_not_keep_sessions_from_beginning(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`> big` must work on a full disk; the sessions that are not recorded leave the others' lines whole."""
+    room = [30]
+
+    def write(fd: int, data: bytes) -> int:
+        if room and room[0] == 0:
+            raise OSError(errno.ENOSPC, "full")
+        cut = min(len(data), room.pop()) if room else len(data)
+        room.extend([0] if cut < len(data) else [])
+        return real_write(fd, data[:cut])
+
+    real_write = os.write
+    monkeypatch.setattr(os, "write", write)
+    journal = Journal(layout.hidden_fd)
+    journal.begin(b"cut", Writer("f", 1, ""))
+    journal.begin(b"lost", Writer("f", 1, ""))
+    room.clear()
+    journal.begin(b"whole", Writer("f", 1, ""))
+    monkeypatch.undo()
+    assert list(journal.recorded()) == ["whole"]
+    journal.close()
+
+
 def test_labels_let_a_test_put_in_a_fault(layout: Layout, tmp_path: Path) -> None:
     staging = Staging(layout.staging_fd)
     staged = staging.take()
