@@ -96,16 +96,20 @@ class Attributes:
             return self._twin_targets(node.twin)
         if session is None:
             return self._committed_targets(node)
-        targets: list[Target] = []
+        # The committed version comes second: it may be gone, removed by a stranger (W7).
+        targets: list[Target] = [f"/proc/self/fd/{session.staged.fd}"]
         if session.state is State.OPEN and not session.is_new:
             committed = self._state.nodes.find(session.base_id, session.slot.parent.area) if session.base_id else None
             if committed is not None:
-                targets += self._committed_targets(committed)[:1]
+                try:
+                    targets += self._committed_targets(committed)[:1]
+                except OSError as error:
+                    if error.errno not in (errno.ENOENT, errno.ESTALE):
+                        raise
             elif session.base_fd >= 0:
                 targets.append(f"/proc/self/fd/{session.base_fd}")
             else:
                 targets.append((self._state.nodes.dir_fd(session.slot.parent), session.slot.name))
-        targets.append(f"/proc/self/fd/{session.staged.fd}")
         return targets
 
     @staticmethod

@@ -33,7 +33,7 @@ class Directories:
         known = None
         for slot in self._state.slots:
             session = slot.session
-            if slot.parent is node and session is not None and session.is_new:
+            if slot.parent is node and session is not None:
                 lineage = self._state.processes.caller(handle.tid).lineage
                 known = known or set(names)
                 if slot.name not in known and self._sessions.is_family(session, lineage):

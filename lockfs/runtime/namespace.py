@@ -36,9 +36,8 @@ class Namespace:
         return self._sessions.is_family(session, self._state.processes.caller(tid).lineage)
 
     def _refuse_pending(self, parent: Node, name: bytes) -> None:
-        """A name that a session is about to create is taken (W8)."""
-        session = self._session_at(parent, name)
-        if session is not None and session.is_new:
+        """A name that a session is about to create is taken (W8): a new file, or one that a stranger removed."""
+        if self._session_at(parent, name) is not None:
             raise OSError(errno.EEXIST, "somebody is creating it")
 
     # --- making ----------------------------------------------------------------------------------------------------
@@ -178,7 +177,9 @@ class Namespace:
             return
         if flags & RENAME_NOREPLACE:
             self._refuse_pending(new_parent, new_name)
-        pen = await self._pen_at(new_parent, new_name, request)
+        pen = None
+        if not flags & RENAME_EXCHANGE:  # else nothing is replaced: sessions follow their files
+            pen = await self._pen_at(new_parent, new_name, request)
         try:
             self._rename(parent, name, new_parent, new_name, flags, request)
         finally:
@@ -203,27 +204,29 @@ class Namespace:
         nodes = self._state.nodes
         session = self._session_at(parent, name)
         try:
-            _, moved = self._find(parent, name)
+            status, moved = self._find(parent, name)
         except FileNotFoundError:
             if session is None or not self._is_own(session, request.tid):
                 raise
             self._rename_pending(session, new_parent, new_name, flags)
             return
         try:
-            _, replaced = self._find(new_parent, new_name)
+            there, replaced = self._find(new_parent, new_name)
         except FileNotFoundError:
             replaced = None
-        if replaced is not None and replaced is not moved and not flags & RENAME_EXCHANGE:
-            self._refuse_pending_inside(replaced)
-            nodes.hold(replaced, new_parent, new_name)
-        self._refuse_two_queues(parent, name, new_parent, new_name)
+        else:
+            if not flags & RENAME_NOREPLACE and os.path.samestat(status, there):
+                return  # two names of one file: rename(2) does nothing
+        if not flags & RENAME_EXCHANGE:
+            if replaced is not None:
+                self._refuse_pending_inside(replaced)
+                nodes.hold(replaced, new_parent, new_name)
+            self._refuse_two_queues(parent, name, new_parent, new_name)
         old_fd = os.dup(nodes.dir_fd(parent))
         try:
             rename(old_fd, name, nodes.dir_fd(new_parent), new_name, flags)
         finally:
             os.close(old_fd)
-        if replaced is not None and replaced is moved:
-            return  # two names of one file: rename(2) does nothing
         if flags & RENAME_EXCHANGE:
             self._exchanged(moved, parent, name, replaced, new_parent, new_name)
         else:

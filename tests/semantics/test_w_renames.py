@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.support import programs
-from tests.support.rename import RENAME_NOREPLACE, renameat2
+from tests.support.rename import RENAME_EXCHANGE, RENAME_NOREPLACE, renameat2
 from tests.support.targets import Place
 from tests.support.waiting import wait_until
 from tests.support.worker import Worker
@@ -100,6 +100,53 @@ def test_W7_rmdir_of_a_directory_that_a_session_commits_into(mount: Place, worke
     assert stranger.begin("rmdir", folder).error() == "ENOTEMPTY"
     writer.close(fd)
     assert (folder / "f").read_bytes() == b"new"
+
+
+def test_W7_a_writer_whose_file_a_stranger_removed_has_it_all_the_same(mount: Place, worker: NewWorker) -> None:
+    """It lists its file, may change its mode, and nobody takes the name that it will commit to (F2, W5, W8)."""
+    path, other = mount.mnt / "f", mount.mnt / "other"
+    path.write_bytes(b"old")
+    other.write_bytes(b"other")
+    writer, stranger = worker(), worker()
+    fd = writer.open(path, "r+")
+    writer.write(fd, b"new")
+    stranger.do("unlink", path)
+    assert sorted(writer.do("listdir", mount.mnt)) == ["f", "other"]
+    assert stranger.do("listdir", mount.mnt) == ["other"]
+    for command in (("mkdir", path), ("symlink", "x", path), ("link", other, path), ("renameat2", other, path, 1)):
+        assert stranger.begin(*command).error() == "EEXIST", command
+    writer.do("fchmod", fd, 0o640)
+    writer.close(fd)
+    assert path.read_bytes() == b"new"
+    assert path.stat().st_mode & 0o777 == 0o640
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_W7_session_follows_an_exchange(mount: Place, worker: NewWorker, turned: bool) -> None:
+    one, other = mount.mnt / "one", mount.mnt / "other"
+    one.write_bytes(b"one 1")
+    other.write_bytes(b"other 1")
+    writer, stranger = worker(), worker()
+    fd = writer.open(one, "w")
+    writer.write(fd, b"one 2")
+    stranger.do("renameat2", *((other, one) if turned else (one, other)), RENAME_EXCHANGE)
+    assert (one.read_bytes(), other.read_bytes()) == (b"other 1", b"one 1")
+    writer.close(fd)
+    assert (one.read_bytes(), other.read_bytes()) == (b"other 1", b"one 2")
+
+
+def test_W7_rename_of_one_link_over_another_does_nothing(mount: Place, worker: NewWorker) -> None:
+    """As rename(2) says, and whoever writes one of them goes on."""
+    one, other = mount.mnt / "one", mount.mnt / "other"
+    one.write_bytes(b"old")
+    other.hardlink_to(one)
+    writer, stranger = worker(), worker()
+    fd = writer.open(other, "w")
+    writer.write(fd, b"new")
+    stranger.do("rename", one, other)
+    writer.do("rename", other, one)
+    writer.close(fd)
+    assert (one.read_bytes(), other.read_bytes()) == (b"old", b"new")
 
 
 def test_W8_exclusive_create_has_one_winner_at_once(mount: Place, worker: NewWorker) -> None:

@@ -82,6 +82,15 @@ def raw_open(path: str, flags: int) -> int:
     return fd
 
 
+def renameat2(old: str, new: str, flags: int) -> None:
+    import ctypes
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.renameat2(-100, os.fsencode(old), -100, os.fsencode(new), flags) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code), old)
+
+
 def run(argv: list[str], data: bytes, pass_fds: list[int]) -> list[Any]:
     import subprocess
 
@@ -190,6 +199,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "read_file": read_file,
     "write_file": write_file,
     "raw_open": raw_open,
+    "renameat2": renameat2,
     "run": run,
     "fork_holding": fork_holding,
     "fork_writer": fork_writer,
