@@ -147,6 +147,11 @@ class Worker:
 
     # The pipe
 
+    def fileno(self) -> int:
+        """For select(2): readable when an answer comes."""
+        assert self._process.stdout is not None
+        return self._process.stdout.fileno()
+
     def begin(self, command: str, *args: Any) -> Pending:
         """Send a command: one of worker_main's own, or any function of `os`."""
         self._sent += 1
