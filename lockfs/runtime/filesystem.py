@@ -64,14 +64,13 @@ class Filesystem:
         return await self._reader.read(handle.fd, offset, size)
 
     async def write(self, handle: FileHandle, offset: int, data: bytes) -> int:
-        """pwrite(2), or a record's append."""
+        """pwrite(2), or a record's append. Fewer bytes only at the filesystem's limit for a file's size."""
         if isinstance(handle, SessionHandle):
-            await self.sessions.write(handle.session, offset, data)
-        elif isinstance(handle, AppendHandle):
+            return await self.sessions.write(handle.session, offset, data)
+        if isinstance(handle, AppendHandle):
             await self.appends.write(handle, data)
-        else:
-            write_all(handle.fd, data, offset)
-        return len(data)
+            return len(data)
+        return write_all(handle.fd, data, offset)
 
     async def flush(self, handle: FileHandle) -> None:
         """One close(2) of a descriptor."""

@@ -112,19 +112,20 @@ class Sessions:
             raise
         session.copied = True  # base_fd stays open: a thread may be reading from it
 
-    async def write(self, session: Session, offset: int, data: bytes) -> None:
+    async def write(self, session: Session, offset: int, data: bytes) -> int:
         """pwrite(2) into the staged file. An error makes the session fail: its commit would be a torn file (N4)."""
         _refuse_after_abort(session)
         if offset == 0 and session.state is State.OPEN and database_of(data) and _starts_empty(session):
             self._convert(session)
         try:
             await self.make_copy(session)
-            write_all(session.staged.fd, data, offset)
+            done = write_all(session.staged.fd, data, offset)
         except OSError as error:
-            session.failed = error.errno or errno.EIO
+            _failed(session, error)
             raise
         session.changed = True
         session.writes += 1
+        return done
 
     async def resize(self, session: Session, size: int) -> None:
         """ftruncate(2) of the staged file; to nothing, it mends a failed session."""
@@ -133,7 +134,7 @@ class Sessions:
             await self.make_copy(session, size)
             os.ftruncate(session.staged.fd, size)
         except OSError as error:
-            session.failed = error.errno or errno.EIO
+            _failed(session, error)
             raise
         if size == 0:
             session.failed = 0
@@ -413,6 +414,12 @@ def _fatal(signal_number: int) -> int:
 def _refuse_after_abort(session: Session) -> None:
     if session.abort_reason and session.state is State.ENDED:
         raise OSError(errno.ESTALE, session.abort_reason)
+
+
+def _failed(session: Session, error: OSError) -> None:
+    """A change did not succeed. One that cannot succeed on any disk (EFBIG) has changed nothing, and spoils nothing."""
+    if error.errno != errno.EFBIG:
+        session.failed = error.errno or errno.EIO
 
 
 def _starts_empty(session: Session) -> bool:

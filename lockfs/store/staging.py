@@ -138,11 +138,20 @@ def _copy_range(source_fd: int, target_fd: int, start: int, stop: int) -> None:
         position += len(data)
 
 
-def write_all(fd: int, data: bytes, offset: int) -> None:
-    """pwrite(2) until all is written. Raises OSError; then a part may have been written."""
+def write_all(fd: int, data: bytes, offset: int) -> int:
+    """pwrite(2) until all is written; how many bytes. Fewer only at the filesystem's limit for a file's size.
+
+    Raises OSError; then a part may have been written, but not with EFBIG, which means nothing was.
+    """
     done = os.pwrite(fd, data, offset)
     while done < len(data):
-        done += os.pwrite(fd, memoryview(data)[done:], offset + done)
+        try:
+            done += os.pwrite(fd, memoryview(data)[done:], offset + done)
+        except OSError as error:
+            if error.errno != errno.EFBIG:
+                raise
+            break
+    return done
 
 
 def append_all(fd: int, data: bytes, *, privileged: bool = True) -> None:
