@@ -16,7 +16,7 @@ from lockfs.core.ids import HandleId
 from lockfs.core.records import RecordAssembler
 from lockfs.runtime.custody import Custodian, Custody
 from lockfs.runtime.events import log, shown
-from lockfs.runtime.handles import AppendHandle
+from lockfs.runtime.handles import AppendHandle, PlainHandle
 from lockfs.runtime.mountstate import MountState
 from lockfs.runtime.nodes import Node
 from lockfs.runtime.processes import Caller, command, has_children, killed_by
@@ -230,6 +230,8 @@ class Appends:
             part = self._sessions.take_part(session, handle.caller)
             try:
                 await self._sessions.make_copy(session)
+                for one in session.handles:
+                    one.node.grown = True
                 await self._sessions.write(session, os.fstat(session.staged.fd).st_size, data)
             finally:
                 await self._sessions.release(part)
@@ -243,6 +245,8 @@ class Appends:
         the new size, and be read again after the bytes are there; hence the order.
         """
         target = self._state.nodes.find(twin.file_id, twin.node.area)
+        if target is not None and not target.grown:
+            target.grown = any(isinstance(one, PlainHandle) and one.writing for one in target.handles)
         if target is None or target.nlookup <= 0 or not target.maybe_cached:
             append_all(twin.fd, data, privileged=privileged)
             return

@@ -119,11 +119,12 @@ class Creator:
             self._appends.open_file(twin, create=False)
             state.nodes.drop_if_unused(node)
             return self._appends.attach(twin, caller, request.tid, request.uid)
-        slot, pen = None, None
+        slot, pen, writer = None, None, None
         if rule is Mode.LIVE and is_writing(flags):
             slot = state.slots.obtain(parent, name)
             state.slots.in_use(slot)
             pen = state.new_handle_id()
             caller = state.processes.caller(request.tid)
+            writer = caller.writer
             await state.acquire(slot, pen, Kind.PEN, caller, request.tid, nonblocking=True)
-        return attached(PlainHandle(node, fd, writing=is_writing(flags), slot=slot, pen=pen))
+        return attached(PlainHandle(node, fd, writing=is_writing(flags), slot=slot, pen=pen, writer=writer))

@@ -17,6 +17,7 @@ from lockfs.runtime.mountstate import Kernel, MountState
 from lockfs.runtime.namespace import Namespace
 from lockfs.runtime.nodes import Node
 from lockfs.runtime.opening import Opener
+from lockfs.runtime.processes import appends_now
 from lockfs.runtime.reading import Reader
 from lockfs.runtime.second_walk import SecondWalk
 from lockfs.runtime.sessions import Sessions
@@ -65,11 +66,17 @@ class Filesystem:
 
     async def write(self, handle: FileHandle, offset: int, data: bytes) -> int:
         """pwrite(2), or a record's append. Fewer bytes only at the filesystem's limit for a file's size."""
-        if isinstance(handle, SessionHandle):
-            return await self.sessions.write(handle.session, offset, data)
         if isinstance(handle, AppendHandle):
             await self.appends.write(handle, data)
             return len(data)
+        if handle.node.grown:
+            place = _place(handle, offset)
+            if place != offset:
+                offset = place
+                # It has put the bytes into its page cache elsewhere, and locks these pages until the reply.
+                self.state.spawn(self.state.kernel.forget_content, handle.node)
+        if isinstance(handle, SessionHandle):
+            return await self.sessions.write(handle.session, offset, data)
         return write_all(handle.fd, data, offset)
 
     async def flush(self, handle: FileHandle) -> None:
@@ -137,3 +144,19 @@ class Filesystem:
         self.state.areas.close()
         self.state.nodes.close()
         self.state.store.close()
+
+
+def _place(handle: FileHandle, offset: int) -> int:
+    """Where a write belongs, if the file grew under the kernel: O_APPEND means the end, and the kernel takes an old one
+    for it (A6). Whether the writer has O_APPEND (`make` puts it on its output) only its descriptors tell."""
+    status = os.fstat(handle.fd)
+    if offset >= status.st_size:
+        return offset
+    inodes = {handle.node.nodeid, status.st_ino}
+    writer = None
+    if isinstance(handle, SessionHandle):
+        writer = handle.writer
+        inodes.add(handle.session.status().st_ino)
+    elif isinstance(handle, PlainHandle):
+        writer = handle.writer
+    return status.st_size if writer is not None and appends_now(writer.pid, inodes) else offset

@@ -33,16 +33,25 @@ class FileHandle:
 class PlainHandle(FileHandle):
     """A file opened in place: a reader's, a shared one's, or a live writer's (who has the pen)."""
 
-    __slots__ = ("_fd", "pen", "slot", "writing")
+    __slots__ = ("_fd", "pen", "slot", "writer", "writing")
 
     def __init__(
-        self, node: Node, fd: int, *, writing: bool, slot: Slot | None = None, pen: HandleId | None = None
+        self,
+        node: Node,
+        fd: int,
+        *,
+        writing: bool,
+        slot: Slot | None = None,
+        pen: HandleId | None = None,
+        writer: WriterId | None = None,
     ) -> None:
         super().__init__(node)
         self._fd = fd
         self.writing = writing
         self.slot = slot
         self.pen = pen
+        self.writer = writer
+        """Who opened it, where that matters (live)."""
 
     @property
     def fd(self) -> int:

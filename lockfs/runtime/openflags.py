@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import os
 
-IN_PLACE_FLAGS = os.O_ACCMODE | os.O_APPEND | os.O_DSYNC | os.O_SYNC
-"""The open flags that are passed on to the backing filesystem."""
+IN_PLACE_FLAGS = os.O_ACCMODE | os.O_DSYNC | os.O_SYNC
+"""The open flags that are passed on to the backing filesystem.
+
+Not O_APPEND: the kernel says where each write goes, and pwrite(2) on such a descriptor would not listen. What a mapping
+wrote would be appended, and O_APPEND can be taken back (fcntl(2), F_SETFL).
+"""
 
 
 class Request:

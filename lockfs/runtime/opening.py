@@ -56,7 +56,7 @@ class Opener:
                 self._walk.finish(intent)
 
     def _open_plain(self, node: Node, flags: int) -> PlainHandle:
-        fd = self._state.nodes.open_file(node, flags & IN_PLACE_FLAGS & ~os.O_APPEND | os.O_NONBLOCK)
+        fd = self._state.nodes.open_file(node, flags & IN_PLACE_FLAGS | os.O_NONBLOCK)
         return attached(PlainHandle(node, fd, writing=is_writing(flags)))
 
     async def _open_to_write(self, node: Node, flags: int, request: Request, intent: Intent | None) -> FileHandle:
@@ -155,7 +155,7 @@ class Opener:
         except BaseException:
             self._state.slots.done(slot)
             raise
-        return attached(PlainHandle(node, fd, writing=True, slot=slot, pen=handle))
+        return attached(PlainHandle(node, fd, writing=True, slot=slot, pen=handle, writer=caller.writer))
 
     async def _open_session(
         self, node: Node, session: Session, flags: int, request: Request, intent: Intent | None

@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import time
+from collections.abc import Container
 from dataclasses import dataclass
 
 from lockfs.core.ids import Lineage, WriterId
@@ -146,6 +147,24 @@ def killed_by(writer: WriterId) -> int:
     if int(fields[19]) != writer.start or not int(fields[6]) & _PF_EXITING:
         return 0
     return int(fields[49]) & 0x7F
+
+
+def appends_now(pid: int, inodes: Container[int]) -> bool | None:
+    """Whether the descriptors by which a process may write these inodes have O_APPEND now; None when they disagree or
+    none can be seen.
+
+    proc_pid_fdinfo(5), which asks nothing of the filesystem that the files are on, as stat(2) would.
+    """
+    found = set()
+    try:
+        for number in os.listdir(f"/proc/{pid}/fdinfo"):
+            fields = dict(line.split(b":", 1) for line in _read(f"/proc/{pid}/fdinfo/{number}").splitlines()[:4])
+            flags = int(fields[b"flags"], 8)
+            if flags & os.O_ACCMODE != os.O_RDONLY and int(fields[b"ino"]) in inodes:
+                found.add(bool(flags & os.O_APPEND))
+    except (OSError, ValueError, KeyError):
+        return None
+    return found.pop() if len(found) == 1 else None
 
 
 def is_alive(tid: int) -> bool:
