@@ -53,10 +53,6 @@ class Operations(pyfuse3.Operations):
         """A handler failed unexpectedly (N6)."""
         self._fs.state.counters.errors += 1
 
-    def _shown_number(self, status: os.stat_result) -> int:
-        ino = status.st_ino
-        return ino if status.st_dev == self._nodes.root_dev else self._nodes.areas.inode_number(status.st_dev, ino)
-
     # --- nodes -----------------------------------------------------------------------------------------------------
 
     def _node(self, nodeid: int) -> Node:
@@ -101,7 +97,9 @@ class Operations(pyfuse3.Operations):
         status = as_announced(node, status)
         entry_s = 0.0 if slot is not None and slot.busy else self._cache_s
         # Only getattr can tell an inode number that differs from the node's: have the kernel ask.
-        attr_s = 0.0 if entry_s == 0.0 or node.growing or node.nodeid != self._shown_number(status) else self._cache_s
+        attr_s = (
+            0.0 if entry_s == 0.0 or node.growing or node.nodeid != self._nodes.number_shown(status) else self._cache_s
+        )
         return attributes_of(status, node.nodeid, entry_s, attr_s)
 
     @guarded
@@ -132,7 +130,7 @@ class Operations(pyfuse3.Operations):
     def _attributes(self, node: Node, tid: int) -> EntryAttributes:
         status = self._fs.attributes.status(node, tid)
         fleeting = node.session is not None or node.twin is not None or node.growing
-        return attributes_of(status, self._shown_number(status), 0, 0 if fleeting else self._cache_s)
+        return attributes_of(status, self._nodes.number_shown(status), 0, 0 if fleeting else self._cache_s)
 
     @guarded
     async def setattr(

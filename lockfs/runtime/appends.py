@@ -19,7 +19,7 @@ from lockfs.runtime.events import log, shown
 from lockfs.runtime.handles import AppendHandle, PlainHandle
 from lockfs.runtime.mountstate import MountState
 from lockfs.runtime.nodes import Node
-from lockfs.runtime.processes import Caller, command, has_children, killed_by
+from lockfs.runtime.processes import Caller, appends_now, command, has_children, killed_by
 from lockfs.runtime.sessions import Sessions
 from lockfs.runtime.slots import Slot
 from lockfs.runtime.statuses import new_file_status, with_fields
@@ -32,7 +32,7 @@ from lockfs.store.staging import append_all
 class Twin:
     """The appenders' inode of one entry. `slot` None: the entry was removed, the appenders keep the old file."""
 
-    __slots__ = ("custody", "fd", "file_id", "handles", "new_file", "node", "slot")
+    __slots__ = ("custody", "fd", "file_id", "handles", "kernels_end", "new_file", "node", "shown_number", "slot")
 
     def __init__(self, slot: Slot, node: Node) -> None:
         self.slot: Slot | None = slot
@@ -46,6 +46,10 @@ class Twin:
         self.new_file = (0o600, 0, 0)
         """Mode, owner and group, should an appender have to make the file."""
         self.handles: set[AppendHandle] = set()
+        self.kernels_end = -1
+        """What the kernel takes for the file's end after the last write: O_APPEND writes come for there."""
+        self.shown_number = 0
+        """The inode number that fstat(2) of the appenders shows."""
 
     def follow(self, fd: int, target: Node) -> None:
         """A session committed a new version, open as `fd`: append to that one from now on (A6)."""
@@ -141,6 +145,23 @@ class Appends:
             target.growing = True
             self._state.kernel.forget_attributes(target)
         return handle
+
+    def is_positioned(self, handle: AppendHandle, offset: int, size: int) -> bool:
+        """Whether a write is for a place in the file: by an appender who has taken O_APPEND back (fcntl(2), F_SETFL).
+
+        The request does not say so. One that is not for the end has the writer's descriptors looked at.
+        """
+        twin = handle.twin
+        expected, twin.kernels_end = twin.kernels_end, offset + size
+        if offset == expected:
+            return False
+        end = os.fstat(twin.fd).st_size
+        if end <= offset <= end + sum(len(one.records.tail) for one in twin.handles):
+            return False
+        if appends_now(handle.caller.writer.pid, {twin.node.nodeid, twin.shown_number}) is not False:
+            return False
+        twin.kernels_end = max(expected, offset + size)
+        return True
 
     async def write(self, handle: AppendHandle, data: bytes) -> None:
         """Take what a program wrote; whole records reach the file before this returns (A2, A4).
@@ -279,6 +300,11 @@ class Appends:
 
     def status(self, twin: Twin, tid: int) -> os.stat_result:
         """fstat(2) as this process sees it. Raises OSError(ESTALE) before the first open."""
+        status = self._status(twin, tid)
+        twin.shown_number = self._state.nodes.number_shown(status)
+        return status
+
+    def _status(self, twin: Twin, tid: int) -> os.stat_result:
         slot = twin.slot
         if slot is not None and slot.session is not None:
             lineage = self._state.processes.caller(tid).lineage

@@ -7,7 +7,6 @@ import os
 from dataclasses import dataclass
 
 from lockfs.core.arbiter import Kind
-from lockfs.core.ids import HandleId
 from lockfs.core.policy import Mode
 from lockfs.core.session import State
 from lockfs.runtime.appends import Appends, Twin
@@ -15,13 +14,12 @@ from lockfs.runtime.handles import AppendHandle, FileHandle, PlainHandle, Sessio
 from lockfs.runtime.intents import Intent
 from lockfs.runtime.mountstate import MountState
 from lockfs.runtime.nodes import Node
+from lockfs.runtime.one_step import OneStep
 from lockfs.runtime.openflags import Request
 from lockfs.runtime.opening import Opener
-from lockfs.runtime.processes import Caller
 from lockfs.runtime.second_walk import SecondWalk
-from lockfs.runtime.session import Session, SessionKind
+from lockfs.runtime.session import Session
 from lockfs.runtime.sessions import Sessions
-from lockfs.runtime.slots import Slot
 from lockfs.runtime.statuses import as_announced, new_file_status
 
 Target = str | tuple[int, bytes]
@@ -44,13 +42,20 @@ class Attributes:
     """Reads and changes attributes. All raise OSError."""
 
     def __init__(
-        self, state: MountState, sessions: Sessions, appends: Appends, walk: SecondWalk, opener: Opener
+        self,
+        state: MountState,
+        sessions: Sessions,
+        appends: Appends,
+        walk: SecondWalk,
+        opener: Opener,
+        one_step: OneStep,
     ) -> None:
         self._state = state
         self._sessions = sessions
         self._appends = appends
         self._walk = walk
         self._opener = opener
+        self._one_step = one_step
 
     def status(self, node: Node, tid: int) -> os.stat_result:
         """What this thread sees of a node."""
@@ -150,12 +155,11 @@ class Attributes:
             if isinstance(handle, PlainHandle):
                 os.ftruncate(handle.fd, size)
             elif isinstance(handle, AppendHandle):
-                await self._appends.end_record(handle)
-                await self._resize_twin(handle.twin, size, request)
+                await self._one_step.truncate_twin(handle, size, request)
             elif isinstance(handle, SessionHandle):
                 await self._sessions.resize(handle.session, size)
             elif session is not None and (session.state is not State.PREPARED or self._is_given(intent, node)):
-                await self._truncate_in_session(session, size, request)
+                await self._one_step.truncate(session, size, request)
             elif session is not None or node.twin is not None:
                 raise OSError(errno.ESTALE, "somebody else's inode")
             else:
@@ -195,71 +199,9 @@ class Attributes:
         finally:
             os.close(fd)
 
-    async def _truncate_in_session(self, session: Session, size: int, request: Request) -> None:
-        """truncate(2): a session of one step, on a private inode, where waiting blocks nobody."""
-        state = self._state
-        caller = state.processes.caller(request.tid)
-        pen = state.new_handle_id()
-        granted = await state.acquire(session.slot, pen, Kind.PEN, caller, request.tid)
-        if granted.joined and session.slot.session is not None:
-            await self._resize_and_close(session.slot.session, size, caller, pen)
-        else:
-            await self._truncate_with_pen(session, size, caller, pen)
-
-    async def _truncate_with_pen(self, session: Session, size: int, caller: Caller, pen: HandleId) -> None:
-        """Begin the session, resize it, end it; the pen is given back in any case."""
-        slot = session.slot
-        try:
-            if session.state is not State.PREPARED:
-                raise OSError(errno.ESTALE, "the session ended meanwhile")
-            base = os.stat(slot.name, dir_fd=self._state.nodes.dir_fd(slot.parent), follow_symlinks=False)
-            self._sessions.begin(session, SessionKind.TRUNCATE, base, caller)
-        except BaseException:
-            self._state.waiting.release(pen)
-            raise
-        await self._resize_and_close(session, size, caller, pen)
-
-    async def _resize_and_close(self, session: Session, size: int, caller: Caller, pen: HandleId) -> None:
-        """As one who opens, truncates and closes: whoever else of the family has it open goes on."""
-        handle = SessionHandle(session.node, session, caller.writer, pen, True)
-        handle.flushed = True
-        self._sessions.attach(session, handle)
-        try:
-            await self._sessions.resize(session, size)
-            await self._sessions.sync_before_commit(session)
-        finally:
-            await self._sessions.release(handle)
-        if session.failed:
-            raise OSError(session.failed, "the file was not truncated")
-
     @staticmethod
     def _is_given(intent: Intent | None, node: Node) -> bool:
         return intent is not None and intent.given is node
-
-    async def _resize_twin(self, twin: Twin, size: int, request: Request) -> None:
-        """ftruncate(2) by an appender. Its inode is shared by all appenders and locked: a brief wait."""
-        slot: Slot | None = twin.slot
-        if slot is None:
-            os.ftruncate(twin.fd, size)
-            return
-        state = self._state
-        caller = state.processes.caller(request.tid)
-        pen = state.new_handle_id()
-        granted = await state.acquire_briefly(slot, pen, Kind.PEN, caller, request.tid)
-        if granted.joined and slot.session is not None:
-            await self._resize_and_close(slot.session, size, caller, pen)
-        elif self._opener.mode_at(slot) is Mode.PROTECT:
-            session = self._sessions.prepare(slot, caller.writer)
-            try:
-                await self._truncate_with_pen(session, size, caller, pen)
-            finally:
-                if session.state is State.PREPARED:
-                    self._sessions.give_up(session)
-        else:
-            try:
-                os.ftruncate(twin.fd, size)
-            finally:
-                state.waiting.release(pen)
 
 
 def _apply(target: Target, changes: Changes) -> None:

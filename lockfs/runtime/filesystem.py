@@ -16,6 +16,7 @@ from lockfs.runtime.handles import AppendHandle, FileHandle, PlainHandle, Sessio
 from lockfs.runtime.mountstate import Kernel, MountState
 from lockfs.runtime.namespace import Namespace
 from lockfs.runtime.nodes import Node
+from lockfs.runtime.one_step import OneStep
 from lockfs.runtime.opening import Opener
 from lockfs.runtime.processes import appends_now
 from lockfs.runtime.reading import Reader
@@ -41,7 +42,8 @@ class Filesystem:
         self.opener = Opener(self.state, self.sessions, self.appends, self.walk)
         self.creator = Creator(self.state, self.sessions, self.appends, self.walk)
         self.names = Namespace(self.state, self.sessions, self.appends)
-        self.attributes = Attributes(self.state, self.sessions, self.appends, self.walk, self.opener)
+        self.one_step = OneStep(self.state, self.sessions, self.appends, self.opener)
+        self.attributes = Attributes(self.state, self.sessions, self.appends, self.walk, self.opener, self.one_step)
         self.xattrs = Xattrs(self.state, self.sessions, self.attributes)
         self.directories = Directories(self.state, self.sessions)
         self.submounts = Submounts(self.state)
@@ -67,10 +69,12 @@ class Filesystem:
     async def write(self, handle: FileHandle, offset: int, data: bytes) -> int:
         """pwrite(2), or a record's append. Fewer bytes only at the filesystem's limit for a file's size."""
         if isinstance(handle, AppendHandle):
+            if self.appends.is_positioned(handle, offset, len(data)):
+                return await self.one_step.write_twin(handle, offset, data)
             await self.appends.write(handle, data)
             return len(data)
         if handle.node.grown:
-            place = _place(handle, offset)
+            place = self._place(handle, offset)
             if place != offset:
                 offset = place
                 # It has put the bytes into its page cache elsewhere, and locks these pages until the reply.
@@ -78,6 +82,22 @@ class Filesystem:
         if isinstance(handle, SessionHandle):
             return await self.sessions.write(handle.session, offset, data)
         return write_all(handle.fd, data, offset)
+
+    def _place(self, handle: FileHandle, offset: int) -> int:
+        """Where a write belongs, if the file grew under the kernel: O_APPEND means the end, and the kernel takes an old
+        one for it (A6). Whether the writer has O_APPEND (`make` puts it on its output) only its descriptors tell."""
+        status = os.fstat(handle.fd)
+        if offset >= status.st_size:
+            return offset
+        shown = self.state.nodes.number_shown
+        inodes = {handle.node.nodeid, shown(status)}
+        writer = None
+        if isinstance(handle, SessionHandle):
+            writer = handle.writer
+            inodes.add(shown(handle.session.status()))
+        elif isinstance(handle, PlainHandle):
+            writer = handle.writer
+        return status.st_size if writer is not None and appends_now(writer.pid, inodes) else offset
 
     async def flush(self, handle: FileHandle) -> None:
         """One close(2) of a descriptor."""
@@ -144,19 +164,3 @@ class Filesystem:
         self.state.areas.close()
         self.state.nodes.close()
         self.state.store.close()
-
-
-def _place(handle: FileHandle, offset: int) -> int:
-    """Where a write belongs, if the file grew under the kernel: O_APPEND means the end, and the kernel takes an old one
-    for it (A6). Whether the writer has O_APPEND (`make` puts it on its output) only its descriptors tell."""
-    status = os.fstat(handle.fd)
-    if offset >= status.st_size:
-        return offset
-    inodes = {handle.node.nodeid, status.st_ino}
-    writer = None
-    if isinstance(handle, SessionHandle):
-        writer = handle.writer
-        inodes.add(handle.session.status().st_ino)
-    elif isinstance(handle, PlainHandle):
-        writer = handle.writer
-    return status.st_size if writer is not None and appends_now(writer.pid, inodes) else offset

@@ -151,6 +151,11 @@ class NodeTable:
             return number
         return self.virtual_number()
 
+    def number_shown(self, status: os.stat_result) -> int:
+        """What st_ino shows of a file."""
+        ino = status.st_ino
+        return ino if status.st_dev == self.root_dev else self.areas.inode_number(status.st_dev, ino)
+
     def virtual_number(self) -> int:
         """A node number that is no inode number of the backing filesystem."""
         self._next_virtual += 1
