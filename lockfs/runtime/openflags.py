@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-IN_PLACE_FLAGS = os.O_ACCMODE | os.O_DSYNC | os.O_SYNC
+IN_PLACE_FLAGS = os.O_ACCMODE | os.O_DSYNC | os.O_SYNC | os.O_NOATIME
 """The open flags that are passed on to the backing filesystem.
 
 Not O_APPEND: the kernel says where each write goes, and pwrite(2) on such a descriptor would not listen. What a mapping

@@ -122,7 +122,7 @@ class Opener:
     def _is_database(self, node: Node, flags: int) -> bool:
         """Whether it is a database, or an empty file that is opened as SQLite does (D1)."""
         try:
-            fd = self._state.nodes.open_file(node, os.O_RDONLY | os.O_NONBLOCK)
+            fd = self._state.nodes.open_unnoticed(node)
         except OSError:
             return False  # replaced just now; `_became_shared` looks again, with the pen
         try:
@@ -252,9 +252,11 @@ class Opener:
     def _became_shared(self, slot: Slot, flags: int) -> bool:
         if flags & os.O_TRUNC:
             return False
-        fd = os.open(
-            slot.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._state.nodes.dir_fd(slot.parent)
-        )
+        parent_fd, how = self._state.nodes.dir_fd(slot.parent), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
+            fd = os.open(slot.name, how | os.O_NOATIME, dir_fd=parent_fd)
+        except PermissionError:  # as in `open_unnoticed`
+            fd = os.open(slot.name, how, dir_fd=parent_fd)
         try:
             return database_of(os.pread(fd, DATABASE_HEADER_SIZE, 0)) is not None
         finally:

@@ -20,7 +20,7 @@ from lockfs.runtime.session import Session, SessionKind
 from lockfs.runtime.slots import Slot
 from lockfs.store.journal import Writer
 from lockfs.store.orphans import Note
-from lockfs.store.staging import adopt_attributes, copy_content, write_all
+from lockfs.store.staging import adopt_attributes, copy_content, stamp, write_all
 from lockfs.store.xattrs import carry_over, entry_path, make_as_in
 
 _COPY_IN_LOOP = 256 << 10
@@ -64,6 +64,7 @@ class Sessions:
         staged = session.staged
         session.spoiled = True
         if base is None:
+            os.utime(staged.fd)  # it may have been made a while ago
             make_as_in(self._state.nodes.dir_fd(session.slot.parent), staged.fd, session.new_mode)
             self._state.give_ownership(staged.fd, session.slot.parent, session.new_uid, session.new_gid)
         else:
@@ -101,8 +102,9 @@ class Sessions:
     async def _copy_once(self, session: Session, length: int | None) -> None:
         if session.copied:
             return
+        base = os.fstat(session.base_fd)
         try:
-            size = os.fstat(session.base_fd).st_size if length is None else length
+            size = base.st_size if length is None else length
             if size <= _COPY_IN_LOOP:
                 copy_content(session.base_fd, session.staged.fd, length)
             else:
@@ -110,6 +112,7 @@ class Sessions:
         except OSError:
             os.ftruncate(session.staged.fd, 0)
             raise
+        stamp(session.staged.fd, base.st_atime_ns)
         session.copied = True  # base_fd stays open: a thread may be reading from it
 
     async def write(self, session: Session, offset: int, data: bytes) -> int:

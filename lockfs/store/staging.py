@@ -10,11 +10,14 @@ import fcntl
 import itertools
 import os
 import stat
+import time
 from collections import deque
 from dataclasses import dataclass
 
 from lockfs.store.labels import reached
 
+_CLOCK_REALTIME_COARSE = 5
+"""The clock that filesystems take times from; Python has no name for it. A later write may not get an earlier time."""
 _FICLONE = 0x40049409  # ioctl_ficlone(2): share the extents instead of copying
 _COPY_CHUNK = 8 << 20
 _POOL = 16
@@ -175,7 +178,7 @@ def append_all(fd: int, data: bytes, *, privileged: bool = True) -> None:
 
 
 def adopt_attributes(fd: int, status: os.stat_result) -> None:
-    """Give a staged file the owner and mode of the version that it will replace (W5)."""
+    """Give a staged file the owner and mode of the version that it will replace (W5), and its times (see `stamp`)."""
     own = os.fstat(fd)
     if (own.st_uid, own.st_gid) != (status.st_uid, status.st_gid):
         try:
@@ -184,6 +187,12 @@ def adopt_attributes(fd: int, status: os.stat_result) -> None:
             # Not root: the new version belongs to whoever runs lockfs, as with any editor that replaces a file.
             pass
     os.fchmod(fd, stat.S_IMODE(status.st_mode))
+    stamp(fd, status.st_atime_ns)
+
+
+def stamp(fd: int, atime_ns: int) -> None:
+    """The times of a staged file whose content changes now: who changes a file has not read it."""
+    os.utime(fd, ns=(atime_ns, time.clock_gettime_ns(_CLOCK_REALTIME_COARSE)))
 
 
 def _drop_set_ids(fd: int, mode: int) -> None:
