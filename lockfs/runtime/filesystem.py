@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 
 import trio
@@ -80,6 +81,8 @@ class Filesystem:
                 # It has put the bytes into its page cache elsewhere, and locks these pages until the reply.
                 self.state.spawn(self.state.kernel.forget_content, handle.node)
         if isinstance(handle, SessionHandle):
+            if handle.flushed and offset % mmap.PAGESIZE == 0:  # a page of a mapping comes whole
+                self.sessions.watch_mapping(handle)
             return await self.sessions.write(handle.session, offset, data)
         return write_all(handle.fd, data, offset)
 

@@ -309,15 +309,15 @@ class Opener:
     async def _open_beside_twin(self, node: Node, twin: Twin, flags: int, request: Request) -> FileHandle:
         """An appenders' inode opened for something else, through /proc/self/fd: what stands there, in place."""
         slot = twin.slot
-        if slot is None or twin.fd < 0:
+        if twin.fd < 0:
             raise OSError(errno.ESTALE, "the file was removed")
         pen = None
-        if is_writing(flags):
+        if slot is not None and is_writing(flags):
             pen = self._state.new_handle_id()
             caller = self._state.processes.caller(request.tid)
             await self._state.acquire(slot, pen, Kind.PEN, caller, request.tid)
         fd = os.open(f"/proc/self/fd/{twin.fd}", flags & IN_PLACE_FLAGS | (flags & os.O_TRUNC) | os.O_CLOEXEC)
-        if pen is not None:
+        if slot is not None and pen is not None:
             self._state.slots.in_use(slot)
-        handle = PlainHandle(node, fd, writing=pen is not None, slot=slot if pen is not None else None, pen=pen)
+        handle = PlainHandle(node, fd, writing=is_writing(flags), slot=slot if pen is not None else None, pen=pen)
         return attached(handle)

@@ -41,6 +41,7 @@ class Session:
         "copying",
         "expected",
         "failed",
+        "flushed_writes",
         "handles",
         "kept_pen",
         "killed",
@@ -87,6 +88,8 @@ class Session:
         self.changed = False
         self.writes = 0
         """Counts the changes."""
+        self.flushed_writes = 0
+        """How many of them had come when a descriptor was closed last."""
         self.synced_writes = 0
         """How many of them are on disk."""
         self.failed = 0

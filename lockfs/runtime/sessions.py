@@ -182,6 +182,7 @@ class Sessions:
         """A close(2) of one descriptor: notice a writer being killed, report what failed, sync (N1, N4, N5)."""
         session = handle.session
         handle.flushed = True
+        session.flushed_writes = session.writes
         if handle.writing:
             _refuse_after_abort(session)
         if session.state is State.ENDED or not handle.writing:
@@ -195,6 +196,12 @@ class Sessions:
         if self._must_sync(session) and not has_children(handle.writer):
             await self.sync(session)
 
+    def watch_mapping(self, handle: SessionHandle) -> None:
+        """A shared mapping outlives its descriptor, and the flush of that has heard nothing of the writer's end: it is
+        told by what is written, or released, after the last flush (N1)."""
+        if handle.flushed and handle.writing:
+            handle.session.killed = handle.session.killed or _fatal(killed_by(handle.writer))
+
     async def release(self, handle: SessionHandle) -> None:
         """The last close of a handle. The commit, if it is the session's last, comes before the first await (W3)."""
         session = handle.session
@@ -202,6 +209,8 @@ class Sessions:
             # The open failed in the kernel after we had answered it, since the process was killed: nobody wrote.
             log.info("open given up path=%s writer=%s", shown(session.slot.path()), process_label(handle.writer))
             session.killed = session.killed or signal.SIGKILL
+        elif session.writes != session.flushed_writes:
+            self.watch_mapping(handle)
         if handle.writing and session.state is not State.ENDED and session.writers() == 1:
             if self._must_sync(session) and not session.killed and not session.failed:
                 await self._sync_late(session)
