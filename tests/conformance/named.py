@@ -35,3 +35,44 @@ COMMIT_IS_A_RENAME = _named(
     "W2",
     "A commit renames the new version over the old one: the directory's mtime and ctime change with it.",
 )
+KILLED_WRITER = _named(
+    "a killed writer publishes nothing",
+    "N1",
+    "What a process had written to an open file when a signal ended it goes to the orphans; the old version stays.",
+)
+HELD_TAIL = _named(
+    "a record without its end is held",
+    "A3",
+    "What an appender wrote after its last newline is seen by its own descriptor only, until it ends the record.",
+)
+APPENDER_HAS_NO_PAGES = _named(
+    "an append descriptor cannot be mapped shared",
+    "A3",
+    "Reads by an appender must see its held tail, which no page of the file has: MAP_SHARED gives ENODEV.",
+)
+RWF_NOAPPEND_APPENDS = _named(
+    "RWF_NOAPPEND does nothing for appenders",
+    "A2",
+    "The kernel does not tell the filesystem of it; descriptors that have lost O_APPEND (F_SETFL) do write in place.",
+)
+NO_FALLOCATE = _named(
+    "no allocation",
+    "FUSE",
+    "The binding has no handler for fallocate(2): EOPNOTSUPP, as on NFS. posix_fallocate(3) writes instead.",
+)
+NO_IOCTL = _named(
+    "no ioctls of the filesystem",
+    "FUSE",
+    "The binding has no handler for ioctl(2): ENOTTY or EOPNOTSUPP for file attributes (chattr), extents and clones.",
+)
+NO_NOWAIT = _named(
+    "no reads that may not wait", "FUSE", "The kernel refuses RWF_NOWAIT for reads of FUSE files: EOPNOTSUPP."
+)
+NO_ALIGNMENT = _named(
+    "O_DIRECT takes any address and size", "FUSE", "The kernel's check for aligned buffers is that of block devices."
+)
+NO_SIZE_LIMIT = _named(
+    "lseek goes further than files can grow",
+    "FUSE",
+    "The kernel takes 2^63 - 1 for the limit of a FUSE file; the write that goes too far gets EFBIG all the same.",
+)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import mmap
+import subprocess
+import sys
 from collections.abc import Callable
 
 import pytest
 
 from tests.support import programs
+from tests.support.mounting import ROOT
 from tests.support.targets import Place
 from tests.support.waiting import wait_until
 from tests.support.worker import Worker
@@ -43,6 +46,41 @@ def test_mapping_outlives_its_descriptor(mount: Place, worker: NewWorker) -> Non
     one.do("map_write", key, 0, b"after the close")
     one.do("map_close", key)
     wait_until(lambda: path.read_bytes().startswith(b"after the close"), what="the mapping in the file")
+
+
+_MAPPING_ONLY = """
+import os, signal, sys
+from tests.conformance import raw
+fd = os.open(sys.argv[1], os.O_RDWR)
+mapping = raw.Map(fd, raw.PAGE)
+mapping.put(b"before the close")
+os.close(fd)
+mapping.put(b"HALF")
+if sys.argv[2] == "synced":
+    mapping.sync()
+    mapping.put(b"half")
+print("ready", flush=True)
+if sys.argv[2] != "exits":
+    signal.pause()
+"""
+
+
+@pytest.mark.parametrize("how", ["killed", "synced", "exits"])
+def test_N1_a_writer_that_is_killed_with_only_a_mapping_left(mount: Place, how: str) -> None:
+    """Its descriptor was closed before: no flush tells of its end. A normal exit commits."""
+    path = mount.mnt / "f"
+    path.write_bytes(b"a" * mmap.PAGESIZE)
+    orphans = len(mount.orphans())
+    command = [sys.executable, "-c", _MAPPING_ONLY, str(path), how]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        if how != "exits":
+            process.kill()
+    expected = b"HALF" if how == "exits" else b"aaaa"
+    wait_until(lambda: mount.stats()["sessions"]["open"] == 0, 10.0, "the end of the session")
+    assert path.read_bytes()[:4] == expected
+    assert (len(mount.orphans()) > orphans) == (how != "exits")
 
 
 def test_exec_of_a_script_and_a_binary(mount: Place) -> None:
