@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING
 
 from lockfs.core.errors import LockfsError
 from lockfs.runtime.events import log, shown
+from lockfs.store import mountinfo
 from lockfs.store.area import StagingArea
 from lockfs.store.layout import FileId, layout_at
-from lockfs.store.mountinfo import mount_id, mountpoints_below
 
 if TYPE_CHECKING:
     from lockfs.runtime.nodes import Node, NodeTable
@@ -32,12 +32,14 @@ _DEVICE_SHIFT = 48
 class Area:
     """A part of the tree within which rename(2) works."""
 
-    __slots__ = ("by_file", "devices", "fds", "hidden_id", "is_file", "mount_id", "root", "store", "told")
+    __slots__ = ("by_file", "devices", "fds", "hidden_id", "is_file", "is_overlay", "mount_id", "root", "store", "told")
 
     def __init__(self, mount: int, device: int) -> None:
         self.mount_id = mount
         self.devices = {device}
         """Device numbers that files in it show; overlayfs has several."""
+        self.is_overlay = False
+        """Inode numbers change: of files when they are copied up, of directories when nobody holds them."""
         self.by_file: dict[FileId, Node] = {}
         self.fds: set[Node] = set()
         """Nodes that have a path descriptor."""
@@ -55,7 +57,8 @@ class Areas:
     """The areas of one mount; `home` is that of the backing directory itself."""
 
     def __init__(self, root_fd: int, mountpoint: str) -> None:
-        self.home = Area(mount_id(root_fd), os.fstat(root_fd).st_dev)
+        self.home = Area(mountinfo.mount_id(root_fd), os.fstat(root_fd).st_dev)
+        self._overlays: set[int] = set()
         self.names: frozenset[bytes] = frozenset()
         """The last components of the mountpoints below the backing directory, known so far."""
         self._root_fd = root_fd
@@ -67,10 +70,13 @@ class Areas:
     def read_mounts(self) -> list[bytes]:
         """Read the table of mounts again; returns the mountpoints, relative to the backing directory."""
         try:
-            paths = mountpoints_below(self._root_fd)
+            table = mountinfo.read_table()
+            paths = mountinfo.below(table, self._root_fd)
         except OSError as error:  # no /proc: device numbers still tell most
             log.warning("mounts below the source not known error=%s", error.strerror)
-            paths = []
+            table, paths = [], []
+        self._overlays = {mount.mount_id for mount in table if mount.fstype == b"overlay"}
+        self.home.is_overlay = self.home.mount_id in self._overlays
         self.names = frozenset(os.path.basename(path) for path in paths)
         return paths
 
@@ -91,7 +97,7 @@ class Areas:
         except OSError:
             return outer  # gone; whoever comes for it will see
         try:
-            mount = mount_id(fd)
+            mount = mountinfo.mount_id(fd)
         finally:
             os.close(fd)
         is_dir = stat.S_ISDIR(status.st_mode)
@@ -103,6 +109,7 @@ class Areas:
         if area is None:
             area = self._others[key] = Area(mount, status.st_dev)
         area.is_file = not is_dir
+        area.is_overlay = mount in self._overlays
         return area
 
     def forget(self, area: Area) -> None:

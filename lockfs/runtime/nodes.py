@@ -167,8 +167,24 @@ class NodeTable:
         area = parent.area
         if status.st_dev not in area.devices or name in self.areas.names:
             area = self.areas.area_of(area, self.dir_fd(parent), name, status)
-        node = area.by_file.get(file_id)
         is_dir = stat.S_ISDIR(status.st_mode)
+        if is_dir and area.is_overlay:
+            return self._held_directory(area, parent, name)
+        return self._named(area, file_id, is_dir, parent, name)
+
+    def _held_directory(self, area: Area, parent: Node, name: bytes) -> Node:
+        """A directory whose inode number is its own only while it is open (overlayfs). Raises OSError."""
+        fd = os.open(name, _PATH_FLAGS | os.O_DIRECTORY, dir_fd=self.dir_fd(parent))
+        status = os.fstat(fd)
+        node = self._named(area, (status.st_dev, status.st_ino), True, parent, name)
+        if node.fd >= 0:
+            os.close(fd)
+        else:
+            self._keep_fd(node, fd)
+        return node
+
+    def _named(self, area: Area, file_id: FileId, is_dir: bool, parent: Node, name: bytes) -> Node:
+        node = area.by_file.get(file_id)
         if node is not None and node.is_dir != is_dir:
             self._displace(node)  # the number was used again, past the mount
             node = None
@@ -394,12 +410,16 @@ class NodeTable:
     def open_file(self, node: Node, flags: int) -> int:
         """Open a committed file. Raises OSError(ESTALE) if the entry leads to another file now."""
         if node.fd < 0 and node.parent is not None:
+            was_there = node.area.is_overlay and flags & os.O_ACCMODE != os.O_RDONLY and self._leads_to(node)
             try:
                 fd = os.open(node.name, flags | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.dir_fd(node.parent))
             except FileNotFoundError:  # removed past the mount: the kernel shall look again
                 raise OSError(errno.ESTALE, "the file was removed") from None
             status = os.fstat(fd)
             if (status.st_dev, status.st_ino) == node.file_id:
+                return fd
+            if was_there:  # copied up by this open
+                self._renumber(node, (status.st_dev, status.st_ino))
                 return fd
             os.close(fd)
         path_fd = self.path_fd(node)
@@ -414,6 +434,25 @@ class NodeTable:
             return self.open_file(node, os.O_RDONLY | os.O_NONBLOCK | os.O_NOATIME)
         except PermissionError:  # not root, and somebody else's file
             return self.open_file(node, os.O_RDONLY | os.O_NONBLOCK)
+
+    def _leads_to(self, node: Node) -> bool:
+        """Whether a file's latest name leads to it now."""
+        assert node.parent is not None
+        try:
+            status = os.stat(node.name, dir_fd=self.dir_fd(node.parent), follow_symlinks=False)
+        except OSError:
+            return False
+        return (status.st_dev, status.st_ino) == node.file_id
+
+    def _renumber(self, node: Node, file_id: FileId) -> None:
+        """The same file has another number now (overlayfs, after a copy-up)."""
+        if node.area.by_file.get(node.file_id) is node:
+            del node.area.by_file[node.file_id]
+        stale = node.area.by_file.get(file_id)
+        if stale is not None:
+            self._displace(stale)
+        node.file_id = file_id
+        node.area.by_file[file_id] = node
 
     def close(self) -> None:
         """Close all descriptors."""

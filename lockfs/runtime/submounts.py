@@ -52,7 +52,8 @@ class Submounts:
             state.areas.close_store(area)
             if area.root is None:
                 state.areas.forget(area)
-            state.nodes.close_fds(area)
+            if not area.is_overlay:  # its directories are known by their numbers only while they are held
+                state.nodes.close_fds(area)
             self._close_twins(area)
 
     def _close_twins(self, area: Area) -> None:

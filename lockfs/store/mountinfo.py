@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 MOUNTINFO = "/proc/self/mountinfo"
 
@@ -15,25 +17,43 @@ def unescape(field: bytes) -> bytes:
     return _OCTAL.sub(lambda match: bytes([int(match[1], 8) & 0xFF]), field)
 
 
-def mountpoints(text: bytes) -> list[bytes]:
-    """The absolute mountpoints of a mountinfo text, in its order; lines that make no sense are passed over."""
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """One line of mountinfo."""
+
+    mount_id: int
+    mountpoint: bytes
+    """Absolute."""
+    fstype: bytes
+
+
+def parse(text: bytes) -> list[Mount]:
+    """The mounts of a mountinfo text, in its order; lines that make no sense are passed over."""
     found = []
     for line in text.split(b"\n"):
-        fields = line.split(b" ", 5)
-        if len(fields) == 6 and fields[4].startswith(b"/"):
-            found.append(unescape(fields[4]))
+        fields = line.split(b" ")
+        try:
+            fstype = fields[fields.index(b"-", 6) + 1]
+            found.append(Mount(int(fields[0]), unescape(fields[4]), fstype))
+        except (ValueError, IndexError):
+            continue
     return found
 
 
-def mountpoints_below(directory_fd: int) -> list[bytes]:
+def read_table() -> list[Mount]:
+    """All mounts that this process sees. Raises OSError."""
+    with open(MOUNTINFO, "rb") as file:
+        return parse(file.read())
+
+
+def below(table: Iterable[Mount], directory_fd: int) -> list[bytes]:
     """The mountpoints below an open directory, relative to it. Raises OSError.
 
     By name alone: what is mounted over the directory itself (a lockfs mount, perhaps) and below that counts too.
     """
     prefix = os.fsencode(os.readlink(f"/proc/self/fd/{directory_fd}")).rstrip(b"/") + b"/"
-    with open(MOUNTINFO, "rb") as file:
-        table = mountpoints(file.read())
-    return [path[len(prefix) :] for path in table if path.startswith(prefix) and path != prefix]
+    paths = [mount.mountpoint for mount in table]
+    return [path[len(prefix) :] for path in paths if path.startswith(prefix) and path != prefix]
 
 
 def mount_id(fd: int) -> int:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from lockfs.store.mountinfo import mountpoints
+from lockfs.store.mountinfo import read_table
 from tests.support.waiting import wait_until
 
 LIMIT_S = 60.0
@@ -43,7 +43,7 @@ def unmount(at: Path) -> bool:
 
 def is_mounted(at: Path) -> bool:
     """Whether something is mounted exactly there."""
-    return os.fsencode(at) in mountpoints(Path("/proc/self/mountinfo").read_bytes())
+    return any(mount.mountpoint == os.fsencode(at) for mount in read_table())
 
 
 def _put_away(at: Path) -> None:
