@@ -87,11 +87,14 @@ def check_source(source: str, table: list[Mount]) -> None:
     for mount in mounts.lockfs_mounts(table):
         if mount.device == status.st_dev:  # through a bind mount
             raise _on_lockfs(source, mount)
-    if not os.access(source, os.R_OK | os.W_OK | os.X_OK):
-        raise Failure(
-            f"no permission to read and write the source {shown(source)}; run as its owner or as root "
-            "(lockfs keeps its staged files in the .lockfs directory there)"
-        )
+    if not os.access(source, os.R_OK | os.X_OK):
+        raise Failure(f"no permission to read the source {shown(source)}; run as its owner or as root")
+
+
+def is_read_only(source: Path) -> bool:
+    """Nothing can be staged in the source: the filesystem is read-only, or this user may not write there."""
+    hidden = source / ".lockfs"
+    return not (os.access(source, os.W_OK | os.X_OK) or os.access(hidden, os.R_OK | os.W_OK | os.X_OK))
 
 
 def check_mountpoint(mountpoint: str) -> None:

@@ -71,7 +71,7 @@ def a_time(text: str) -> float:
     "--log-file",
     type=str,
     metavar="FILE",
-    help="Log there; the default is SOURCE/.lockfs/lockfs.log, or stderr in the foreground.",
+    help="Log there; the default is SOURCE/.lockfs/lockfs.log, or stderr in the foreground (none if read-only).",
 )
 @click.option(
     "--log-level",
@@ -112,6 +112,7 @@ def mount(
         allow_other=allow_other,
         xattrs=xattrs,
         fuse_options=fuse_options,
+        read_only=checks.is_read_only(origin),
     )
     if foreground:
         run_foreground(settings, log_file, log_level)
@@ -141,7 +142,8 @@ def run_foreground(settings: Settings, log_file: str | None, log_level: str) -> 
 def run_background(settings: Settings, log_file: str | None, log_level: str) -> None:
     """Serve in a process of its own; back when the mount answers."""
     # Opened before mounting: for a mount over itself the path leads through the mount afterwards.
-    handler = logs.open_log_file(Path(log_file).absolute() if log_file else default_log_file(settings.source))
+    path = Path(log_file).absolute() if log_file else default_log_file(settings)
+    handler = logs.open_log_file(path)
 
     def in_daemon(on_ready: Callable[[], None]) -> None:
         logs.configure(handler, log_level)
@@ -153,14 +155,19 @@ def run_background(settings: Settings, log_file: str | None, log_level: str) -> 
         daemonize.end(pid)
         raise Failure(
             f"{shown(settings.mountpoint)} was mounted but did not answer ({answer.state}), "
-            f"so it was unmounted; see {shown(log_file or default_log_file(settings.source))}"
+            f"so it was unmounted; see {shown(path)}"
         )
     click.echo(mounted_line(settings, pid))
 
 
-def default_log_file(source: Path) -> Path:
-    """SOURCE/.lockfs/lockfs.log; makes the directory, readable for its owner only. Raises `Failure`."""
-    hidden = source / ".lockfs"
+def default_log_file(settings: Settings) -> Path:
+    """SOURCE/.lockfs/lockfs.log; makes the directory, readable for its owner only. Raises `Failure`.
+
+    None is kept of a read-only mount, which has nothing to tell but its own bugs.
+    """
+    if settings.read_only:
+        return Path(os.devnull)
+    hidden = settings.source / ".lockfs"
     try:
         hidden.mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
@@ -172,7 +179,8 @@ def default_log_file(source: Path) -> Path:
 
 def mounted_line(settings: Settings, pid: int) -> str:
     """What a successful mount prints."""
-    return f"mounted {shown(settings.source)} on {shown(settings.mountpoint)} (pid {pid})"
+    mounted = f"mounted {shown(settings.source)} on {shown(settings.mountpoint)} (pid {pid})"
+    return f"{mounted}, read-only since lockfs may not write to the source" if settings.read_only else mounted
 
 
 def serve(settings: Settings, on_ready: Callable[[], None]) -> None:

@@ -54,7 +54,7 @@ def serve(settings: Settings, on_ready: Callable[[], None]) -> None:
     answered. Raises `LockfsError` (one clear line) when it cannot mount."""
     _raise_descriptor_limit()
     os.umask(0)
-    layout = open_layout(os.fspath(settings.source), os.fspath(settings.mountpoint))
+    layout = open_layout(os.fspath(settings.source), os.fspath(settings.mountpoint), read_only=settings.read_only)
     trio.run(_serve, settings, layout, on_ready)
 
 
@@ -68,7 +68,9 @@ def _shown_source(settings: Settings) -> str:
 
 
 def _mount_options(settings: Settings) -> list[str]:
-    return ["default_permissions", *(["allow_other"] if settings.allow_other else []), *settings.fuse_options]
+    allow_other = ["allow_other"] if settings.allow_other else []
+    read_only = ["ro"] if settings.read_only and "ro" not in settings.fuse_options else []
+    return ["default_permissions", *allow_other, *read_only, *settings.fuse_options]
 
 
 def _options(settings: Settings) -> set[str]:

@@ -54,6 +54,8 @@ class Filesystem:
     def _sweep(self) -> None:
         """Keep what a crashed daemon left (N3)."""
         state = self.state
+        if state.layout.read_only:
+            return
         kept = state.store.sweep()
         if kept:
             state.counters.orphans += len(kept)
@@ -166,4 +168,7 @@ class Filesystem:
         self.abort_sessions()
         self.state.areas.close()
         self.state.nodes.close()
-        self.state.store.close()
+        if self.state.layout.read_only:
+            self.state.layout.close()
+        else:
+            self.state.store.close()

@@ -53,9 +53,9 @@ class MountState:
         self.processes = Processes()
         self.policy = Policy()
         self.counters = Counters()
-        self.store = self.areas.home.store = StagingArea(layout)
-        self.areas.home.hidden_id = self.store.hidden_id
-        """The backing directory's own; of mounts below it see `store_of`."""
+        if not layout.read_only:
+            self.areas.home.store = StagingArea(layout)
+            self.areas.home.hidden_id = self.areas.home.store.hidden_id
         self.stopping = False
         self.started_s = trio.current_time()
         self.nursery: trio.Nursery | None = None
@@ -71,6 +71,13 @@ class MountState:
         """Raises OSError(EROFS) when the mount is being taken down (N7)."""
         if self.stopping:
             raise OSError(errno.EROFS, "lockfs is being unmounted")
+
+    @property
+    def store(self) -> StagingArea:
+        """The backing directory's own; of mounts below it see `store_of`. Raises OSError(EROFS) if it is only read."""
+        if self.areas.home.store is None:
+            raise OSError(errno.EROFS, "the backing directory is read-only")
+        return self.areas.home.store
 
     def can_stage(self, area: Area) -> bool:
         """Whether files in a mount can be replaced in one step; see `Areas.can_stage`."""

@@ -52,10 +52,13 @@ class Sessions:
         if session.node.session is session:
             session.node.session = None
         session.store.uses -= 1
-        if session.spoiled:
-            session.store.staging.drop(session.staged)
-        else:
-            session.store.staging.give_back(session.staged)
+        try:
+            if session.spoiled:
+                session.store.staging.drop(session.staged)
+            else:
+                session.store.staging.give_back(session.staged)
+        except OSError as error:
+            log.warning("staged file not removed name=%s error=%s", os.fsdecode(session.staged.name), error.strerror)
         self._state.slots.done(session.slot)
         self._state.nodes.drop_if_unused(session.node)
 
@@ -364,8 +367,8 @@ class Sessions:
         state.counters.aborts += 1
         try:
             ident = session.store.orphans.keep_staged(session.staged.name, Note(writer, reason))
-        except OSError:
-            log.exception("orphan not kept path=%s", shown(path))
+        except OSError as error:  # it stays in the staging directory, for the next mount to find (N3)
+            log.warning("orphan not kept path=%s error=%s", shown(path), error.strerror)
             return
         state.counters.orphans += 1
         log.warning(
@@ -378,8 +381,8 @@ class Sessions:
             self._state.counters.aborts += 1
         try:
             session.store.staging.unlink(session.staged)
-        except OSError:
-            log.exception("staged file not removed name=%s", os.fsdecode(session.staged.name))
+        except OSError as error:
+            log.warning("staged file not removed name=%s error=%s", os.fsdecode(session.staged.name), error.strerror)
 
     async def sync_before_commit(self, session: Session) -> None:
         """fsync(2) if the durability asks for it (N5)."""

@@ -23,6 +23,8 @@ class Settings:
     xattrs: bool = False
     """Extended attributes and ACLs are passed through, at a price on each write."""
     fuse_options: tuple[str, ...] = ()
+    read_only: bool = False
+    """Nothing can be staged in the source: the kernel answers EROFS to all that would change something."""
     cache_s: float = 1.0
     """How long the kernel may keep names and attributes (M2)."""
     grace_s: float = 5.0

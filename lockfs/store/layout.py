@@ -28,18 +28,27 @@ _DIR_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Open descriptors of the hidden directories; `lock_fd` keeps the backing directory ours until it is closed."""
+    """Open descriptors of the hidden directories; `lock_fd` keeps the backing directory ours until it is closed.
+
+    For a backing directory that is only read all but `root_fd` are -1.
+    """
 
     root_fd: int
-    hidden_fd: int
-    staging_fd: int
-    orphans_fd: int
-    lock_fd: int
+    hidden_fd: int = -1
+    staging_fd: int = -1
+    orphans_fd: int = -1
+    lock_fd: int = -1
+
+    @property
+    def read_only(self) -> bool:
+        """Nothing can be staged."""
+        return self.hidden_fd < 0
 
     def close(self) -> None:
         """Give the backing directory back."""
         for fd in (self.staging_fd, self.orphans_fd, self.hidden_fd, self.lock_fd, self.root_fd):
-            os.close(fd)
+            if fd >= 0:
+                os.close(fd)
 
 
 def _subdirectory(parent_fd: int, name: bytes) -> int:
@@ -56,14 +65,16 @@ def _subdirectory(parent_fd: int, name: bytes) -> int:
     return fd
 
 
-def open_layout(source: str, mountpoint: str) -> Layout:
-    """Open `source`, make the hidden directories (0700) and take the lock (M1).
+def open_layout(source: str, mountpoint: str, *, read_only: bool = False) -> Layout:
+    """Open `source`, make the hidden directories (0700) and take the lock (M1); if `read_only`, only open it.
 
     Raises `LockfsError` if another daemon has this backing directory (it names that one) or if the directory cannot
     be used.
     """
     try:
         root_fd = os.open(source, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        if read_only:
+            return Layout(root_fd)
         return layout_at(root_fd, source, mountpoint)
     except OSError as error:
         raise LockfsError(

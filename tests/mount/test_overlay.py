@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
 import pytest
@@ -32,7 +32,7 @@ def layers(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Pat
         yield tmp_path, lower
 
 
-def made(where: tuple[Path, Path]) -> overlay:  # type: ignore[valid-type]
+def made(where: tuple[Path, Path]) -> AbstractContextManager[Path]:
     base, lower = where
     return overlay(base / "source", lower, base / "upper" / "up", base / "upper" / "work")
 
@@ -59,8 +59,9 @@ def test_files_of_the_lower_layer_are_copied_up_by_writers(
         writer.close(fd)
         writer.write_file(mount.mnt / "replaced", b"new\n")
         programs.shell(
-            "echo more >> appended; chmod 600 mode; truncate -s 2 cut; echo more >> out.log; echo x | dd of=out.log bs=1"
-            " conv=notrunc 2>/dev/null; mv renamed moved; ln linked link; touch -d 2020-01-01 times",
+            "echo more >> appended; chmod 600 mode; truncate -s 2 cut; echo more >> out.log; "
+            "echo x | dd of=out.log bs=1 conv=notrunc 2>/dev/null; mv renamed moved; ln linked link; "
+            "touch -d 2020-01-01 times",
             mount.mnt,
         )
         expected = {
