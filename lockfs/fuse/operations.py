@@ -149,8 +149,7 @@ class Operations(pyfuse3.Operations):
 
     @guarded
     async def readlink(self, inode: InodeT, ctx: RequestContext) -> bytes:
-        parent_fd, name = self._nodes.entry(self._node(inode))
-        return os.readlink(name, dir_fd=parent_fd)
+        return self._nodes.target_of(self._node(inode))
 
     def _mode_for_new(self, parent: Node, mode: ModeT, ctx: RequestContext) -> ModeT:
         """The mode of a file to be made; the kernel has taken the umask off already."""
@@ -220,7 +219,9 @@ class Operations(pyfuse3.Operations):
         self._files[number] = handle
         # Appenders: reads must see the held tail. Control files: their size is not known to the kernel.
         direct = isinstance(handle, bytes | AppendHandle)
-        return FileInfo(fh=FileHandleT(number), direct_io=direct, keep_cache=True)
+        # By its times the kernel notices most changes past the mount, but a program can put the time back (M2).
+        keep = isinstance(handle, bytes) or not handle.node.was_changed
+        return FileInfo(fh=FileHandleT(number), direct_io=direct, keep_cache=keep)
 
     def _file(self, fh: int) -> FileHandle:
         handle = self._files[fh]

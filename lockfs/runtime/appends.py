@@ -314,7 +314,7 @@ class Appends:
             if slot is None:
                 raise OSError(errno.ESTALE, "the file was removed")
             try:
-                return os.stat(slot.name, dir_fd=self._state.nodes.dir_fd(slot.parent), follow_symlinks=False)
+                return self._state.regular_at(slot)
             except FileNotFoundError:  # a stranger is creating it; this appender waits for that
                 return new_file_status(*twin.new_file, twin.node.nodeid)
         status = os.fstat(twin.fd)

@@ -72,7 +72,7 @@ class Attributes:
         """A session that has no pen yet looks like the version that stands."""
         slot = session.slot
         try:
-            return os.stat(slot.name, dir_fd=self._state.nodes.dir_fd(slot.parent), follow_symlinks=False)
+            return self._state.regular_at(slot)
         except FileNotFoundError:
             if not session.may_create:
                 raise  # if the open has O_CREAT, the kernel comes back with a create
@@ -215,9 +215,21 @@ def _apply(target: Target, changes: Changes) -> None:
         gid = -1 if changes.gid is None else changes.gid
         os.chown(path, uid, gid, dir_fd=directory, follow_symlinks=follow)
     if changes.mode is not None:
-        os.chmod(path, changes.mode & 0o7777, dir_fd=directory)  # the kernel never asks it of a symbolic link
+        _change_mode(directory, path, changes.mode & 0o7777)
     if changes.atime_ns is not None or changes.mtime_ns is not None:
         status = os.stat(path, dir_fd=directory, follow_symlinks=follow)
         atime = status.st_atime_ns if changes.atime_ns is None else changes.atime_ns
         mtime = status.st_mtime_ns if changes.mtime_ns is None else changes.mtime_ns
         os.utime(path, ns=(atime, mtime), dir_fd=directory, follow_symlinks=follow)
+
+
+def _change_mode(directory: int | None, path: str | bytes, mode: int) -> None:
+    """chmod(2) that does not follow a symbolic link which has just taken the entry's place (M2)."""
+    if directory is None:
+        os.chmod(path, mode)
+        return
+    fd = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+    try:
+        os.chmod(f"/proc/self/fd/{fd}", mode)
+    finally:
+        os.close(fd)

@@ -8,6 +8,7 @@ from lockfs.runtime.handles import DirHandle
 from lockfs.runtime.mountstate import MountState
 from lockfs.runtime.nodes import Node
 from lockfs.runtime.sessions import Sessions
+from lockfs.store.entries import names_in
 from lockfs.store.layout import HIDDEN
 
 _FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -27,7 +28,7 @@ class Directories:
     def take_snapshot(self, handle: DirHandle) -> None:
         """Read the names anew: at the first reading and after rewinddir(3)."""
         node = handle.node
-        names = [os.fsencode(name) for name in os.listdir(handle.fd)]
+        names = names_in(handle.fd)
         if self._state.areas.may_hide(node) and HIDDEN in names and self._state.hides(node, HIDDEN):
             names = [name for name in names if name != HIDDEN]
         known = None

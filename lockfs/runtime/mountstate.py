@@ -87,6 +87,13 @@ class MountState:
         """Where files of a mount are staged. Raises OSError."""
         return self.areas.store_of(area, self.nodes)
 
+    def regular_at(self, slot: Slot) -> os.stat_result:
+        """lstat(2) of the file at an entry. Raises OSError; ESTALE if no regular file stands there (M2)."""
+        status = os.stat(slot.name, dir_fd=self.nodes.dir_fd(slot.parent), follow_symlinks=False)
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.ESTALE, "no regular file stands there")
+        return status
+
     def hides(self, parent: Node, name: bytes) -> bool:
         """Whether an entry is a hidden directory of ours, at the root of some mount (C3)."""
         if name != HIDDEN:

@@ -42,6 +42,7 @@ class Node:
         "grown",
         "handles",
         "is_dir",
+        "kind",
         "maybe_cached",
         "more",
         "name",
@@ -53,14 +54,18 @@ class Node:
         "shown_size",
         "superseded",
         "twin",
+        "version",
+        "was_changed",
     )
 
-    def __init__(self, nodeid: int, file_id: FileId, is_dir: bool, area: Area) -> None:
+    def __init__(self, nodeid: int, file_id: FileId, kind: int, area: Area) -> None:
         self.nodeid = nodeid
         self.file_id = file_id
         self.area = area
         """The mount that it was found in."""
-        self.is_dir = is_dir
+        self.kind = kind
+        """S_IFMT of its mode: a number that is used again may change it, and the kernel answers EIO to that."""
+        self.is_dir = kind == stat.S_IFDIR
         self.nlookup = 0
         """References that the kernel holds."""
         self.pins = 0
@@ -90,6 +95,14 @@ class Node:
         self.announcing = 0
         """How many appends are being announced to the kernel; until then `shown_size` is shown."""
         self.shown_size = 0
+        self.version: tuple[int, int, int] | None = None
+        """Times and size when the file was last opened."""
+        self.was_changed = False
+        """The last open found it changed since the one before: the kernel's pages may be old (M2)."""
+
+    def is_at(self, status: os.stat_result) -> bool:
+        """Whether a status is of this file."""
+        return (status.st_dev, status.st_ino) == self.file_id and stat.S_IFMT(status.st_mode) == self.kind
 
     def names(self) -> Iterator[tuple[Node, bytes]]:
         """The entries that lead here, the latest found first."""
@@ -119,7 +132,7 @@ class NodeTable:
         status = os.fstat(root_fd)
         self.root_dev = status.st_dev
         self.areas = areas
-        self.root = areas.home.root = Node(ROOT_ID, (status.st_dev, status.st_ino), True, areas.home)
+        self.root = areas.home.root = Node(ROOT_ID, (status.st_dev, status.st_ino), stat.S_IFDIR, areas.home)
         self.root.nlookup = 1
         self.root.fd = os.dup(root_fd)
         self._by_id: dict[int, Node] = {ROOT_ID: self.root}
@@ -167,61 +180,74 @@ class NodeTable:
         area = parent.area
         if status.st_dev not in area.devices or name in self.areas.names:
             area = self.areas.area_of(area, self.dir_fd(parent), name, status)
-        is_dir = stat.S_ISDIR(status.st_mode)
-        if is_dir and area.is_overlay:
+        kind = stat.S_IFMT(status.st_mode)
+        if area.is_overlay and kind == stat.S_IFDIR:
             return self._held_directory(area, parent, name)
-        return self._named(area, file_id, is_dir, parent, name)
+        node = self._named(area, file_id, kind, parent, name)
+        if node.more and status.st_nlink == 1:
+            self.only_name(node, parent, name)
+        return node
 
     def _held_directory(self, area: Area, parent: Node, name: bytes) -> Node:
         """A directory whose inode number is its own only while it is open (overlayfs). Raises OSError."""
         fd = os.open(name, _PATH_FLAGS | os.O_DIRECTORY, dir_fd=self.dir_fd(parent))
         status = os.fstat(fd)
-        node = self._named(area, (status.st_dev, status.st_ino), True, parent, name)
+        node = self._named(area, (status.st_dev, status.st_ino), stat.S_IFDIR, parent, name)
         if node.fd >= 0:
             os.close(fd)
         else:
             self._keep_fd(node, fd)
         return node
 
-    def _named(self, area: Area, file_id: FileId, is_dir: bool, parent: Node, name: bytes) -> Node:
+    def _named(self, area: Area, file_id: FileId, kind: int, parent: Node, name: bytes) -> Node:
         node = area.by_file.get(file_id)
-        if node is not None and node.is_dir != is_dir:
+        if node is not None and node.kind != kind:
             self._displace(node)  # the number was used again, past the mount
             node = None
         if node is None:
-            node = Node(self._number(file_id), file_id, is_dir, area)
+            node = Node(self._number(file_id), file_id, kind, area)
             self._by_id[node.nodeid] = node
             area.by_file[file_id] = node
             if area is not parent.area:
                 area.root = node
         if node.parent is not parent or node.name != name:
-            if is_dir and node.nlookup > 0:
+            if node.is_dir and node.nlookup > 0:
                 self._refuse_loop(node, parent)
             self.add_name(node, parent, name)
         return node
 
     def _refuse_loop(self, node: Node, parent: Node) -> None:
-        """A directory below itself: a bind mount that is too new to be known as one. Raises OSError(ELOOP)."""
-        above: Node | None = parent
-        while above is not None:
-            if above is node:
-                self.areas.read_mounts()
-                raise OSError(errno.ELOOP, "a directory below itself")
-            above = above.parent
+        """A directory below itself: one on the way was moved past the mount, or it is a bind mount that is too new to
+        be known as one. Raises OSError(ELOOP)."""
+        below, above = node, parent
+        while above is not node:
+            if above.parent is None:
+                return
+            below, above = above, above.parent
+        if below is node or self._leads_to(below):
+            self.areas.read_mounts()
+            raise OSError(errno.ELOOP, "a directory below itself")
+        self.drop_name(below, node, below.name)
+
+    def only_name(self, node: Node, parent: Node, name: bytes) -> None:
+        """A file with one link was found there: what else it was known by has changed past the mount (M2)."""
+        for place in list(node.names()):
+            if place != (parent, name):
+                self.drop_name(node, *place)
 
     def private(self, file_id: FileId, area: Area) -> Node:
         """A node for a staged file, not reachable by name."""
         stale = area.by_file.get(file_id)
         if stale is not None:
             self._displace(stale)
-        node = Node(self._number(file_id), file_id, False, area)
+        node = Node(self._number(file_id), file_id, stat.S_IFREG, area)
         self._by_id[node.nodeid] = node
         area.by_file[file_id] = node
         return node
 
     def unlisted(self, area: Area) -> Node:
         """A node that stands for no file of its own."""
-        node = Node(self.virtual_number(), (0, 0), False, area)
+        node = Node(self.virtual_number(), (0, 0), stat.S_IFREG, area)
         self._by_id[node.nodeid] = node
         return node
 
@@ -338,7 +364,7 @@ class NodeTable:
         chain.pop()
         for directory in reversed(chain):
             assert directory.parent is not None
-            self._keep_fd(directory, _open_checked(directory.parent.fd, directory.name, directory.file_id))
+            self._keep_fd(directory, _open_checked(directory.parent.fd, directory.name, directory))
         return node.fd
 
     def _keep_fd(self, node: Node, fd: int) -> None:
@@ -359,7 +385,7 @@ class NodeTable:
             self._fds.pop(node, None)
             return
         try:
-            node.fd = _open_checked(self.dir_fd(parent), name, node.file_id)
+            node.fd = _open_checked(self.dir_fd(parent), name, node)
             node.area.fds.add(node)
         except OSError as error:
             if error.errno not in (errno.ESTALE, errno.ENOENT):
@@ -377,7 +403,7 @@ class NodeTable:
                 status = os.stat(name, dir_fd=self.dir_fd(parent), follow_symlinks=False)
             except FileNotFoundError:
                 continue
-            if (status.st_dev, status.st_ino) == node.file_id:
+            if node.is_at(status):
                 return status
         raise OSError(errno.ESTALE, "the file was replaced")
 
@@ -389,9 +415,19 @@ class NodeTable:
                 status = os.stat(name, dir_fd=parent_fd, follow_symlinks=False)
             except FileNotFoundError:
                 continue
-            if (status.st_dev, status.st_ino) == node.file_id:
+            if node.is_at(status):
                 return parent_fd, name
         raise OSError(errno.ESTALE, "the file was replaced")
+
+    def target_of(self, node: Node) -> bytes:
+        """readlink(2). Raises OSError(ESTALE) if something else stands there."""
+        parent_fd, name = self.entry(node)
+        try:
+            return os.readlink(name, dir_fd=parent_fd)
+        except OSError as error:
+            if error.errno in (errno.EINVAL, errno.ENOENT):
+                raise OSError(errno.ESTALE, "the link was replaced") from None
+            raise
 
     def path_fd(self, node: Node) -> int:
         """A new path descriptor of a node; the caller closes it. Raises OSError(ESTALE)."""
@@ -399,7 +435,7 @@ class NodeTable:
             return os.dup(node.fd)
         for parent, name in list(node.names()):
             try:
-                return _open_checked(self.dir_fd(parent), name, node.file_id)
+                return _open_checked(self.dir_fd(parent), name, node)
             except OSError as error:
                 if error.errno not in (errno.ESTALE, errno.ENOENT):
                     raise
@@ -413,10 +449,16 @@ class NodeTable:
             was_there = node.area.is_overlay and flags & os.O_ACCMODE != os.O_RDONLY and self._leads_to(node)
             try:
                 fd = os.open(node.name, flags | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.dir_fd(node.parent))
-            except FileNotFoundError:  # removed past the mount: the kernel shall look again
+            except OSError:
+                if self._leads_to(node):
+                    raise
+                # Removed or replaced (by a symbolic link, a directory ...) past the mount: the kernel shall look again.
                 raise OSError(errno.ESTALE, "the file was removed") from None
             status = os.fstat(fd)
-            if (status.st_dev, status.st_ino) == node.file_id:
+            if node.is_at(status):
+                version = (status.st_ctime_ns, status.st_mtime_ns, status.st_size)
+                node.was_changed = node.version is not None and node.version != version
+                node.version = version
                 return fd
             if was_there:  # copied up by this open
                 self._renumber(node, (status.st_dev, status.st_ino))
@@ -442,7 +484,7 @@ class NodeTable:
             status = os.stat(node.name, dir_fd=self.dir_fd(node.parent), follow_symlinks=False)
         except OSError:
             return False
-        return (status.st_dev, status.st_ino) == node.file_id
+        return node.is_at(status)
 
     def _renumber(self, node: Node, file_id: FileId) -> None:
         """The same file has another number now (overlayfs, after a copy-up)."""
@@ -460,10 +502,10 @@ class NodeTable:
             self._close_fd(node)
 
 
-def _open_checked(parent_fd: int, name: bytes, file_id: FileId) -> int:
+def _open_checked(parent_fd: int, name: bytes, node: Node) -> int:
     fd = os.open(name, _PATH_FLAGS, dir_fd=parent_fd)
     status = os.fstat(fd)
-    if (status.st_dev, status.st_ino) != file_id:
+    if not node.is_at(status):
         os.close(fd)
         raise OSError(errno.ESTALE, "the entry was replaced")
     return fd

@@ -8,7 +8,7 @@ import stat
 
 from lockfs.core.policy import Mode
 from lockfs.core.session import State
-from lockfs.runtime.appends import Appends
+from lockfs.runtime.appends import Appends, Twin
 from lockfs.runtime.intents import Intent, Intents
 from lockfs.runtime.mountstate import MountState
 from lockfs.runtime.nodes import Node
@@ -68,11 +68,20 @@ class SecondWalk:
         """
         intent = self.intents.of(tid) if self.intents else None
         if intent is not None and not intent.plain and self._is_meant(intent, parent, name, status):
-            return self._given(intent, slot or self._state.slots.obtain(parent, name))
+            slot = slot or self._state.slots.obtain(parent, name)
+            if slot.twin is not None and slot.twin.handles and slot.session is None:
+                self._leave_if_replaced(slot.twin, status)
+            return self._given(intent, self._state.slots.obtain(parent, name))
         session = slot.session if slot is not None else None
         if session is None or not self._sessions.is_family(session, self._state.processes.caller(tid).lineage):
             return None
         return session.node
+
+    def _leave_if_replaced(self, twin: Twin, status: os.stat_result | None) -> None:
+        """Another file stands at the entry, put there past the mount (M2): its appenders keep the one that they have,
+        as on any directory, and new ones get what stands there."""
+        if status is None or (status.st_dev, status.st_ino) != twin.file_id:
+            self._appends.leave_file(twin)
 
     def _is_meant(self, intent: Intent, parent: Node, name: bytes, status: os.stat_result | None) -> bool:
         """Whether the thread looks for the file that it is about to open."""

@@ -13,6 +13,15 @@ _renameat2 = _libc.renameat2
 _renameat2.argtypes = [ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint]
 
 
+def names_in(directory_fd: int) -> list[bytes]:
+    """The names in an open directory as they are now. Raises OSError.
+
+    btrfs shows only what was there when the directory was opened, or last rewound.
+    """
+    os.lseek(directory_fd, 0, os.SEEK_SET)
+    return [os.fsencode(name) for name in os.listdir(directory_fd)]
+
+
 def rename(old_fd: int, old: bytes, new_fd: int, new: bytes, flags: int = 0) -> None:
     """renameat2(2). Raises OSError."""
     if flags == 0:

@@ -9,6 +9,7 @@ import os
 import time
 from dataclasses import asdict, dataclass
 
+from lockfs.store.entries import names_in
 from lockfs.store.journal import Writer
 from lockfs.store.labels import reached
 
@@ -63,14 +64,14 @@ class Orphans:
         `writers` tells what the journal knows. Empty files are dropped: they hold no bytes.
         """
         kept = []
-        for name in sorted(os.listdir(self._staging_fd)):
+        for name in sorted(names_in(self._staging_fd)):
             status = os.stat(name, dir_fd=self._staging_fd, follow_symlinks=False)
             reached("sweep.keep")
             if status.st_size == 0:
                 os.unlink(name, dir_fd=self._staging_fd)
                 continue
-            writer = writers.get(name, Writer("", 0, ""))
-            kept.append(self.keep_staged(os.fsencode(name), Note(writer, "the daemon ended without a commit")))
+            writer = writers.get(os.fsdecode(name), Writer("", 0, ""))
+            kept.append(self.keep_staged(name, Note(writer, "the daemon ended without a commit")))
         return kept
 
     def _write_note(self, ident: str, note: Note, size: int) -> None:

@@ -14,6 +14,7 @@ import time
 from collections import deque
 from dataclasses import dataclass
 
+from lockfs.store.entries import names_in
 from lockfs.store.labels import reached
 
 _CLOCK_REALTIME_COARSE = 5
@@ -83,7 +84,7 @@ class Staging:
 
     def names(self) -> list[bytes]:
         """What lies in the staging directory."""
-        return [os.fsencode(name) for name in os.listdir(self._dir_fd)]
+        return names_in(self._dir_fd)
 
     def close(self) -> None:
         """Drop the pool."""

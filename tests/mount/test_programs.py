@@ -33,7 +33,7 @@ def make_tree(base: Path) -> None:
 def listing(base: Path) -> str:
     """Everything about a tree that a copy keeps, as text."""
     return programs.shell(
-        "find . -printf '%P %y %m %U %G %s %n %l' \\( -type f -printf ' %T@' \\) -printf '\\n' | sort; "
+        "find . -printf '%P %y %m %U %G %s %n %l' \\( -type f -printf ' %T@' -o -true \\) -printf '\\n' | sort; "
         "find . -type f -exec cksum {} + | sort",
         cwd=base,
     )

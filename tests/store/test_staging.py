@@ -12,7 +12,7 @@ import pytest
 
 from lockfs.core.errors import LockfsError
 from lockfs.store import labels
-from lockfs.store.entries import RENAME_EXCHANGE, RENAME_NOREPLACE, rename
+from lockfs.store.entries import RENAME_EXCHANGE, RENAME_NOREPLACE, names_in, rename
 from lockfs.store.journal import Journal, Writer
 from lockfs.store.layout import Layout, open_layout
 from lockfs.store.orphans import Note, Orphans
@@ -133,6 +133,17 @@ def test_N3_sweep_keeps_bytes_with_their_path_and_drops_empty_files(layout: Layo
     assert staging.names() == []
     assert after.recorded() == {}
     after.close()
+
+
+def test_names_are_those_of_now(tmp_path: Path) -> None:
+    """Not those at the time when the directory was opened (btrfs)."""
+    fd = os.open(tmp_path, os.O_RDONLY | os.O_DIRECTORY)
+    (tmp_path / "made later").touch()
+    assert names_in(fd) == [b"made later"]
+    (tmp_path / "made later").unlink()
+    (tmp_path / "made last").touch()
+    assert names_in(fd) == [b"made last"]
+    os.close(fd)
 
 
 def test_journal_passes_over_a_half_written_line(layout: Layout, tmp_path: Path) -> None:
