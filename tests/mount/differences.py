@@ -107,10 +107,16 @@ class Watch:
             return "W5: a link to a file that is being written is to the old version"
         if name == "rename" and (held[1] or (flags & RENAME_EXCHANGE and any(held))):
             return "Q7: a rename over a held path, or an exchange with one"
+        if name == "rename" and held[0] and self._has_links(paths[1]):
+            return "W2: the version that a new file replaces stays until the commit, and with it counts as a link"
         opened = any(file and self._open_on(file, "session", "append", "in place") for file in files)
         if name == "rename" and opened and any(map(self._in_place, paths)):
             return "D1, D4: the file gets a name with another rule"
         return None
+
+    def _has_links(self, path: bytes) -> bool:
+        found = self.file_at(path, os.lstat)
+        return found is not None and found[1].st_nlink > 1
 
     def _handle_differs(self, name: str, handle: Handle) -> str | None:
         if handle.kind == "append" and name == "ftruncate" and self._links(handle) > 1:

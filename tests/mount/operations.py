@@ -13,6 +13,9 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
+from tests.support.acls import ACCESS as ACCESS_ACL
+from tests.support.acls import DEFAULT as DEFAULT_ACL
+from tests.support.acls import acl, attributes
 from tests.support.rename import RENAME_EXCHANGE, RENAME_NOREPLACE, renameat2
 
 Operation = tuple[Any, ...]
@@ -72,15 +75,33 @@ WEIGHTS = {
     "listdir": 1,
     "access": 1,
 }
+XATTR_WEIGHTS = {
+    "setxattr": 14,
+    "getxattr": 3,
+    "listxattr": 3,
+    "removexattr": 6,
+    "fsetxattr": 12,
+    "fgetxattr": 3,
+    "flistxattr": 3,
+    "fremovexattr": 6,
+}
+"""More, for mounts with `--xattrs`."""
+XATTR_VALUES: dict[bytes, list[bytes]] = {
+    b"user.a": [b"", b"one", b"two"],
+    b"user.\xff": [b"\x00\xff", b"v" * 100],
+    b"trusted.t": [b"one", b"two"],
+    os.fsencode(ACCESS_ACL): [acl(0o640, users={1: 6}), acl(0o750, groups={2: 5}, mask=1), acl(0o777, mask=5)],
+    os.fsencode(DEFAULT_ACL): [acl(0o750, users={1: 7}), acl(0o700, groups={2: 7}, mask=3)],
+}
 
 
 class Chooser:
     """Draws operations from a seeded source, mostly ones that make sense in the plain directory as it is."""
 
-    def __init__(self, random: Random, plain: Actor) -> None:
+    def __init__(self, random: Random, plain: Actor, weights: dict[str, int] = WEIGHTS) -> None:
         self._random = random
         self._plain = plain
-        self._kinds, self._weights = list(WEIGHTS), list(WEIGHTS.values())
+        self._kinds, self._weights = list(weights), list(weights.values())
 
     def operation(self) -> Operation:
         kind = self._random.choices(self._kinds, self._weights)[0]
@@ -200,6 +221,32 @@ class Chooser:
 
     def _access(self) -> Operation:
         return self._path(), self._random.choice([os.F_OK, os.R_OK, os.W_OK, os.X_OK])
+
+    def _listxattr(self) -> Operation:
+        return self._path(), self._random.random() < 0.5
+
+    def _getxattr(self) -> Operation:
+        return (*self._listxattr(), self._random.choice(list(XATTR_VALUES)))
+
+    _removexattr = _getxattr
+
+    def _setxattr(self) -> Operation:
+        path, follow, name = self._getxattr()
+        return path, follow, name, self._random.choice(XATTR_VALUES[name]), self._xattr_flags()
+
+    def _xattr_flags(self) -> int:
+        return self._random.choice([0, 0, 0, os.XATTR_CREATE, os.XATTR_REPLACE])
+
+    _flistxattr = _fstat
+
+    def _fgetxattr(self) -> Operation:
+        return self._slot(), self._random.choice(list(XATTR_VALUES))
+
+    _fremovexattr = _fgetxattr
+
+    def _fsetxattr(self) -> Operation:
+        slot, name = self._fgetxattr()
+        return slot, name, self._random.choice(XATTR_VALUES[name]), self._xattr_flags()
 
 
 @dataclass
@@ -348,6 +395,42 @@ class Actor:
     def op_access(self, path: bytes, kind: int) -> bool:
         return os.access(self.path(path), kind)
 
+    # Extended attributes, by path and by handle
+
+    def op_setxattr(self, path: bytes, follow: bool, name: bytes, value: bytes, flags: int) -> None:
+        os.setxattr(self.path(path), name, value, flags, follow_symlinks=follow)
+
+    def op_getxattr(self, path: bytes, follow: bool, name: bytes) -> bytes:
+        return os.getxattr(self.path(path), name, follow_symlinks=follow)
+
+    def op_listxattr(self, path: bytes, follow: bool) -> list[str]:
+        return sorted(os.listxattr(self.path(path), follow_symlinks=follow))
+
+    def op_removexattr(self, path: bytes, follow: bool, name: bytes) -> None:
+        os.removexattr(self.path(path), name, follow_symlinks=follow)
+
+    def op_fsetxattr(self, slot: int, name: bytes, value: bytes, flags: int) -> None:
+        os.setxattr(self._fd(slot), name, value, flags)
+
+    def op_fgetxattr(self, slot: int, name: bytes) -> bytes:
+        return os.getxattr(self._fd(slot), name)
+
+    def op_flistxattr(self, slot: int) -> list[str]:
+        return sorted(os.listxattr(self._fd(slot)))
+
+    def op_fremovexattr(self, slot: int, name: bytes) -> None:
+        os.removexattr(self._fd(slot), name)
+
+
+def xattrs(path: bytes) -> dict[str, bytes]:
+    """All extended attributes, or none where they are not supported."""
+    try:
+        return attributes(path, follow=False)
+    except OSError as error:
+        if error.errno != errno.ENOTSUP:
+            raise
+        return {}
+
 
 def tree(root: bytes) -> dict[bytes, Any]:
     """Everything in a directory: attributes, link targets, contents, and which names are one file."""
@@ -359,6 +442,7 @@ def tree(root: bytes) -> dict[bytes, Any]:
             relative = os.path.relpath(path, root)
             status = os.lstat(path)
             entry = seen(status)
+            entry["xattrs"] = xattrs(path)
             if stat.S_ISLNK(status.st_mode):
                 entry["target"] = os.readlink(path)
             elif stat.S_ISREG(status.st_mode):

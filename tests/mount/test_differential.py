@@ -18,7 +18,8 @@ from random import Random
 import pytest
 
 from tests.mount.differences import Watch
-from tests.mount.operations import WEIGHTS, Actor, Chooser, Operation, tree
+from tests.mount.operations import WEIGHTS, XATTR_WEIGHTS, Actor, Chooser, Operation, tree
+from tests.support.acls import why_not
 from tests.support.targets import Place
 
 counter = itertools.count()
@@ -135,13 +136,13 @@ def shortened(mnt: Path, source: Path, steps: list[Operation]) -> tuple[list[Ope
     return steps, text
 
 
-def explore(mnt: Path, source: Path, seed: int, length: int) -> set[str]:
+def explore(mnt: Path, source: Path, seed: int, length: int, weights: dict[str, int] = WEIGHTS) -> set[str]:
     """One random sequence; the names of the operations that succeeded in it."""
     with twins(mnt, source) as pair:
         try:
             for step in START:
                 pair.step(step)
-            chooser = Chooser(Random(seed), pair.plain)
+            chooser = Chooser(Random(seed), pair.plain, weights)
             for _ in range(length):
                 pair.step(chooser.operation())
             pair.finish()
@@ -167,6 +168,29 @@ def test_differential_long(mount: Place, part: int) -> None:
     for seed in range(1000 * (part + 1), 1000 * (part + 1) + 40):
         succeeded |= explore(mount.mnt, mount.source, seed, 100)
     assert succeeded == set(WEIGHTS), f"never succeeded: {set(WEIGHTS) - succeeded}"
+
+
+def explore_with_xattrs(place: Place, seed: int, length: int) -> set[str]:
+    reason = why_not(Path(tempfile.gettempdir()))
+    if reason is not None:  # the mount may be on a tmpfs then, but the plain directory is not
+        pytest.skip(reason)
+    return explore(place.mnt, place.source, seed, length, WEIGHTS | XATTR_WEIGHTS)
+
+
+@pytest.mark.limit(90)
+@pytest.mark.parametrize("seed", range(8))
+def test_differential_with_xattrs(xattr_mount: Place, seed: int) -> None:
+    explore_with_xattrs(xattr_mount, seed, 50)
+
+
+@pytest.mark.slow
+@pytest.mark.limit(600)
+@pytest.mark.parametrize("part", range(8))
+def test_differential_with_xattrs_long(xattr_mount: Place, part: int) -> None:
+    succeeded = set()
+    for seed in range(1000 * (part + 1), 1000 * (part + 1) + 15):
+        succeeded |= explore_with_xattrs(xattr_mount, seed, 100)
+    assert succeeded >= set(XATTR_WEIGHTS), f"never succeeded: {set(XATTR_WEIGHTS) - succeeded}"
 
 
 def test_the_comparison_sees_a_difference(tmp_path: Path) -> None:

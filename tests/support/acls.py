@@ -28,7 +28,7 @@ def acl(
     return struct.pack("<I", _VERSION) + b"".join(struct.pack("<HHI", *entry) for entry in entries)
 
 
-def attributes(path: Path, *, follow: bool = True) -> dict[str, bytes]:
+def attributes(path: Path | bytes, *, follow: bool = True) -> dict[str, bytes]:
     """All extended attributes of a file, ACLs included."""
     names = os.listxattr(path, follow_symlinks=follow)
     return {name: os.getxattr(path, name, follow_symlinks=follow) for name in sorted(names)}
