@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from functools import lru_cache
 
@@ -27,7 +28,7 @@ _SQLITE_MAGIC = b"SQLite format 3\0"
 _AT_0 = {magic: "gdbm" for number in range(0x13579ACD, 0x13579AD3) for magic in _both(number)}
 _AT_8 = {b"DUCK": "DuckDB"}
 _AT_12 = {magic: "Berkeley DB" for number in (0x53162, 0x61561, 0x42253, 0x74582) for magic in _both(number)}
-_AT_16 = dict.fromkeys(_both(0xBEEFC0DE), "LMDB")
+_AT_16 = dict.fromkeys(_both(0xBEEFC0DE), "LMDB") | dict.fromkeys(_both(0xED0CDAED), "bbolt")
 
 
 def database_of(head: bytes) -> str | None:
@@ -50,6 +51,8 @@ class Policy:
         path out of an earlier rule, give it a later one with the mode PROTECT.
         """
         self._rules = tuple((rule, _compile(rule)) for rule in rules)
+        self._any_name = _any_of((pattern for rule, pattern in self._rules if rule.name_only), names=True)
+        self._any_path = _any_of(pattern for rule, pattern in self._rules if not rule.name_only)
         self._cached = lru_cache(maxsize=cache_size)(self._find)
 
     @property
@@ -65,6 +68,8 @@ class Policy:
         # The library's regular expressions stop at a newline, and no pattern can contain one.
         path = path.replace(b"\n", b"\x01")
         name = path[path.rfind(b"/") + 1 :]
+        if self._any_name.match(name) is None and self._any_path.match(path) is None:
+            return DEFAULT  # most files; one look is many times as fast as one for each rule
         for rule, pattern in reversed(self._rules):
             if pattern.match_file(name if rule.name_only else path) is not None:
                 return rule
@@ -80,3 +85,20 @@ def _compile(rule: Rule) -> GitIgnoreSpecPattern:
     if not pattern.include:
         raise ValueError(f"pattern {rule.pattern!r} is negated: give a later rule with mode protect instead")
     return pattern
+
+
+_ANYWHERE = b"^(?:.+/)?"
+"""How the library's expressions begin for a pattern that holds in every directory."""
+
+
+def _any_of(patterns: Iterable[GitIgnoreSpecPattern], *, names: bool = False) -> re.Pattern[bytes]:
+    """One expression that matches where one of the patterns does. With `names` only for names without a slash."""
+    anywhere: list[bytes] = []
+    other: list[bytes] = []
+    for pattern in patterns:
+        if pattern.regex is not None:
+            part = re.sub(rb"\(\?P<\w+>", b"(?:", pattern.regex.pattern)
+            (anywhere if part.startswith(_ANYWHERE) else other).append(part.removeprefix(_ANYWHERE))
+    if anywhere:
+        other.append((b"(?:" if names else b"(?:.+/)?(?:") + b"|".join(anywhere) + b")")
+    return re.compile(b"|".join(other) if other else rb"(?!)", re.DOTALL)

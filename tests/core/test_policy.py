@@ -17,10 +17,15 @@ a.ddb a.dbm a.gdbm a.pag a.dir a.bdb __db.001
 a.lock .lock a.lck lock d/LOCK target/.cargo-lock .package-cache .~lock.a.odt# run/a.pid
 .a.txt.swp d/.a.txt.swo .#a #a# .git/config sub/.git/objects/ab/cd .git/logs/x.log .git/Cargo.lock
 """
-LIVE = "a.log d/e/server.out a.err nohup.out d/nohup.out"
+SHARED += """
+appendonly.aof.2.incr.aof pg/base/16384/1259 base/1/2619_fsm x/base/5/16390.1 base/1/pg_filenode.map base/5/t3_16390
+pg/global/1262 global/pg_control pg/pg_wal/000000010000000000000001 d/pg_xact/0000
+"""
+LIVE = "LOG db/LOG a.log d/e/server.out a.err nohup.out d/nohup.out"
 PROTECT = """
 a a.txt a.json a.dat a.db.bak a.dblog log out lockfile.txt package-lock.json Cargo.lock d/poetry.lock yarn.lock
 Gemfile.lock composer.lock flake.lock uv.lock Pipfile.lock pdm.lock bun.lock mix.lock pubspec.lock Podfile.lock
+base/1/report.csv base/readme global/settings.json pg_wal global/pgx/a MANIFEST-x
 .git .gitignore .github/a x.git/config run.out/data.json a.log/b app.log.1 a.db/b
 """
 
@@ -54,6 +59,16 @@ def test_W1_everything_else_is_protected(path: str) -> None:
 )
 def test_D1_any_bytes_in_a_name(path: bytes, mode: Mode) -> None:
     assert POLICY.rule_for(path).mode is mode
+
+
+@given(st.text(alphabet="a.bd_gitlockpw0123/", max_size=16))
+def test_D1_look_at_all_rules_at_once_finds_what_a_look_at_each_finds(path: str) -> None:
+    policy = Policy(
+        (*BUILTIN, Rule(Mode.LIVE, "/a/**/b", ""), Rule(Mode.LIVE, "d*", ""), Rule(Mode.LIVE, "b.?", "", True))
+    )
+    at = path.encode()
+    each = [pattern.match_file(at.rpartition(b"/")[2] if rule.name_only else at) for rule, pattern in policy._rules]
+    assert (policy.rule_for(at) is DEFAULT) == (not any(each))
 
 
 @given(st.binary(max_size=40))
@@ -102,6 +117,7 @@ def test_D1_database_by_its_header() -> None:
     assert database_of(bytes(10) + b"\x08" + bytes(5) + b"\xde\xc0\xef\xbe\x01") == "LMDB"
     assert database_of(b"\xcf\x9a\x57\x13\x00\x10") == "gdbm"
     assert database_of(bytes(4) + b"\x01" + bytes(7) + b"\x61\x15\x06\x00\x09") == "Berkeley DB"
+    assert database_of(bytes(8) + b"\x04" + bytes(7) + b"\xed\xda\x0c\xed\x02") == "bbolt"
     assert database_of(bytes(12) + b"\x00\x05\x31\x62") == "Berkeley DB"
     for other in (
         b"SQLite format 3",
