@@ -93,6 +93,8 @@ class SecondWalk:
             return True
         if intent.node is not None and intent.node.file_id == (status.st_dev, status.st_ino):
             return True
+        if intent.node is not None and intent.node.parent is not None:
+            return False  # not its name: a bind mount covers it, which another inode would take away
         # The file has lost the name that the thread walked by, and we have forgotten that it had it. But the thread
         # does nothing else between, and a path ends with its only regular file: that is the one. By its own rule.
         mode = self._state.policy.rule_for(parent.path(name)).mode
