@@ -14,10 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.support import programs
+from tests.support.waiting import wait_until
 
 Argument = str | bytes | Path
 
 REASON_LENGTH = 300
+
+PATH = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
 
 
 class Skip(Exception):
@@ -39,7 +42,7 @@ class Scenario:
 
     def missing(self) -> str | None:
         """What is not here, as text for people; None if all is."""
-        lacking = [name for name in self.needs if shutil.which(name) is None]
+        lacking = [name for name in self.needs if shutil.which(name, path=PATH) is None]
         lacking += [f"Python module {name}" for name in self.modules if name not in modules_here()]
         if self.root and os.getuid() != 0:
             lacking.append("root")
@@ -116,6 +119,7 @@ class Run:
         real_home = Path(os.environ.get("HOME", "/"))
         self.env = {
             **{name: value for name, value in os.environ.items() if not name.startswith(("GIT_", "XDG_", "TMUX"))},
+            "PATH": PATH,
             "HOME": str(home),
             "TMPDIR": str(temporary),
             "LC_ALL": "C.UTF-8",
@@ -198,6 +202,14 @@ class Run:
 
     def read(self, name: str) -> str:
         return (self.dir / name).read_text(errors="replace")
+
+    def wait_for(self, name: str, text: str, times: int = 1, limit_s: float = 40.0) -> None:
+        """Until the file has `text` in it, at least so many times."""
+
+        def there() -> bool:
+            return (self.dir / name).exists() and self.read(name).count(text) >= times
+
+        wait_until(there, limit_s, f"{times} {text!r} in {name}")
 
 
 def _called(argv: Sequence[Argument]) -> str:
