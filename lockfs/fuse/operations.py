@@ -71,7 +71,7 @@ class Operations(pyfuse3.Operations):
         """Look one name up and take a reference for the kernel."""
         state = self._fs.state
         slot = state.slots.get(parent, name)
-        if slot is not None and slot.settling is not None and not self._fs.walk.is_expected(tid, slot):
+        if slot is not None and slot.settling is not None and not self._fs.walk.may_not_wait(tid, slot):
             await slot.settling.wait()
         status: os.stat_result | None = None
         missing: FileNotFoundError | None = None

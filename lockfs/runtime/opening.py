@@ -6,7 +6,7 @@ import errno
 import os
 import stat
 
-from lockfs.core.arbiter import Kind
+from lockfs.core.arbiter import Granted, Kind
 from lockfs.core.ids import HandleId
 from lockfs.core.policy import DATABASE_HEADER_SIZE, Mode, database_of
 from lockfs.core.session import State
@@ -49,11 +49,26 @@ class Opener:
             if node.twin is not None:
                 return await self._open_beside_twin(node, node.twin, flags, request)
             if not is_writing(flags):
+                await self._until_decided(node)
                 return self._open_plain(node, flags)
             return await self._open_to_write(node, flags, request, intent)
         finally:
             if intent is not None:
                 self._walk.finish(intent)
+
+    async def _until_decided(self, node: Node) -> None:
+        """Wait while the file's last writer has closed and one of its family is expected to go on (W3).
+
+        Either that one comes, and the version that stands is the one to read, or a new one is published. A lookup
+        cannot wait for that, an open holds up nobody. Raises OSError(ESTALE) if there is a new one: to be looked up.
+        """
+        for parent, name in node.names():
+            slot = self._state.slots.get(parent, name)
+            if slot is not None and slot.settling is not None and slot.session is not None and slot.session.lingers:
+                await slot.settling.wait()
+                if node.superseded:
+                    raise OSError(errno.ESTALE, "there is a new version")
+                return
 
     def _open_plain(self, node: Node, flags: int) -> PlainHandle:
         fd = self._state.nodes.open_file(node, flags & IN_PLACE_FLAGS | os.O_NONBLOCK)
@@ -194,14 +209,11 @@ class Opener:
     ) -> SessionHandle:
         """The second open: get the pen, which may take a while, then begin (W1, Q1)."""
         state = self._state
-        hid = state.new_handle_id()
+        granted, hid = await self._pen_of(session, flags, request, caller)
         slot = session.slot
-        granted = await state.acquire(slot, hid, Kind.PEN, caller, request.tid, nonblocking=bool(flags & os.O_NONBLOCK))
         try:
             if granted.joined and slot.session is not None:  # the family got the pen meanwhile
                 return self._join_late(node, session, slot.session, caller, hid)
-            if not state.slots.is_current(slot):
-                raise OSError(errno.EBUSY, "the file was replaced by one that is being written")
             base = self._base(slot)
             if base is None and not intent.may_create:
                 raise OSError(errno.ENOENT, "the file was removed meanwhile")
@@ -218,6 +230,24 @@ class Opener:
         handle = SessionHandle(node, session, caller.writer, hid, True)
         self._sessions.attach(session, handle)
         return handle
+
+    async def _pen_of(self, session: Session, flags: int, request: Request, caller: Caller) -> tuple[Granted, HandleId]:
+        """The pen for a session that is about to begin, and its handle.
+
+        A rename may have put a file that is being written in the place of the one that was waited for: then the
+        session is for that one, and waits once more.
+        """
+        state = self._state
+        nonblocking = bool(flags & os.O_NONBLOCK)
+        while True:
+            hid, slot = state.new_handle_id(), session.slot
+            granted = await state.acquire(slot, hid, Kind.PEN, caller, request.tid, nonblocking=nonblocking)
+            if state.slots.is_current(slot) or (granted.joined and slot.session is not None):
+                return granted, hid
+            session.slot = state.slots.obtain(slot.parent, slot.name)
+            state.slots.in_use(session.slot)
+            state.waiting.release(hid)
+            state.slots.done(slot)
 
     def _join_late(
         self, node: Node, prepared: Session, session: Session, caller: Caller, hid: HandleId

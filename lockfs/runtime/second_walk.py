@@ -41,8 +41,14 @@ class SecondWalk:
             session, intent.expected_by = intent.expected_by, None
             self._sessions.stop_expecting(session)
 
-    def is_expected(self, tid: int, slot: Slot) -> bool:
-        """Whether the thread is about to come for the session that settles there: it may not wait for itself."""
+    def may_not_wait(self, tid: int, slot: Slot) -> bool:
+        """Whether a lookup must be answered though the session settles there: while one of its family is expected.
+
+        That thread may not wait for itself. Nor may anybody else: the kernel lets a thread into a directory, or to a
+        name in it, when the one before it has its answer. So the expected thread would come when the lookup is done.
+        """
+        if slot.session is not None and slot.session.lingers:
+            return True
         intent = self.intents.of(tid)
         return intent is not None and intent.expected_by is not None and intent.expected_by is slot.session
 

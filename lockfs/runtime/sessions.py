@@ -229,7 +229,8 @@ class Sessions:
             self.end(session)
             return
         session.lingers = True
-        session.kept_pen, last.hid = last.hid, None
+        if session.kept_pen is None:  # else it lingers once more, for another one: one pen is enough
+            session.kept_pen, last.hid = last.hid, None
         if session.state is State.OPEN and session.slot.settling is None:
             session.slot.settling = trio.Event()
 

@@ -106,6 +106,9 @@ class PlayedKernel:
     async def unlink(self, asker: Asker, name: bytes) -> None:
         await self._ask(lambda: self.operations.unlink(ROOT, name, asker.context))
 
+    async def rename(self, asker: Asker, name: bytes, new_name: bytes) -> None:
+        await self._ask(lambda: self.operations.rename(ROOT, name, ROOT, new_name, FlagT(0), asker.context))
+
     async def write(self, handle: FileHandleT, offset: int, data: bytes) -> None:
         written = await self._ask(lambda: self.operations.write(handle, offset, data))
         assert written == len(data)

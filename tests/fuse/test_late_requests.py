@@ -136,6 +136,8 @@ def test_W3_the_expected_thread_is_gone(tmp_path: Path) -> None:
                 await _first_writes(kernel, one, other)
                 child.end_thread(1)
                 with trio.fail_after(5.0):
+                    with pytest.raises(OSError, match=os.strerror(errno.ESTALE)):  # the kernel looks once more
+                        await kernel.open(STRANGER, await kernel.lookup(STRANGER, b"f"), os.O_RDONLY)
                     handle = await kernel.open(STRANGER, await kernel.lookup(STRANGER, b"f"), os.O_RDONLY)
                 assert (await kernel.read(handle, 0, 100))[:4] == b"1111"
                 await kernel.release(handle)
@@ -143,6 +145,41 @@ def test_W3_the_expected_thread_is_gone(tmp_path: Path) -> None:
 
     trio.run(play)
     assert (source / "f").read_bytes() == b"1111" + BEFORE[4:]
+
+
+@pytest.mark.parametrize("who", ["family", "stranger"])
+def test_Q2_lookups_go_on_while_a_thread_is_expected(tmp_path: Path, who: str) -> None:
+    """The kernel lets the expected thread into the directory only when the lookup of the one before it is answered."""
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "f").write_bytes(BEFORE)
+    seen: list[bytes] = []
+
+    async def read(kernel: PlayedKernel, asker: Asker, inode: InodeT) -> None:
+        handle = await kernel.open(asker, inode, os.O_RDONLY)
+        seen.append(await kernel.read(handle, 0, 8))
+        await kernel.release(handle)
+
+    async def play() -> None:
+        async with played(source) as kernel:
+            with family(3) as child:
+                one, other, third = child.threads
+                await kernel.sent_round(other, b"f", os.O_RDWR)
+                late = await _first_writes(kernel, one, other)
+                asker = STRANGER if who == "stranger" else third
+                with trio.fail_after(2.0):
+                    inode = await kernel.lookup(asker, b"f")
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(read, kernel, asker, inode)
+                    await wait_all_tasks_blocked()
+                    second = await kernel.open(other, late, os.O_RDWR)
+                await kernel.write(second, 4, b"2222")
+                await kernel.close(second)
+            assert not kernel.filesystem.sessions.open
+
+    trio.run(play)
+    assert seen == [BEFORE[:8] if who == "stranger" else b"1111----"]
+    assert (source / "f").read_bytes() == b"11112222" + BEFORE[8:]
 
 
 def test_W1_the_next_writer_waits_for_the_expected_thread(tmp_path: Path) -> None:
@@ -180,6 +217,32 @@ def test_W1_the_next_writer_waits_for_the_expected_thread(tmp_path: Path) -> Non
     trio.run(play)
     assert done == ["family", "stranger"]
     assert (source / "f").read_bytes() == b"11####22" + BEFORE[8:]
+
+
+def test_Q1_pens_are_given_back_when_two_threads_are_expected(tmp_path: Path) -> None:
+    """The first comes and closes before the second comes: the session lingers twice."""
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "f").write_bytes(BEFORE)
+
+    async def play() -> None:
+        async with played(source) as kernel:
+            with family(3) as child:
+                one, other, third = child.threads
+                await kernel.sent_round(other, b"f", os.O_RDWR)
+                await kernel.sent_round(third, b"f", os.O_RDWR)
+                first = await kernel.open_to_write(one, b"f")
+                late = [await kernel.lookup(other, b"f"), await kernel.lookup(third, b"f")]
+                await kernel.close(first)
+                for thread, inode in zip((other, third), late, strict=True):
+                    handle = await kernel.open(thread, inode, os.O_RDWR)
+                    await kernel.write(handle, 4, b"2222")
+                    await kernel.close(handle)
+            assert not list(kernel.filesystem.state.arbiter.holds())
+            assert not list(kernel.filesystem.state.slots)
+
+    trio.run(play)
+    assert (source / "f").read_bytes() == BEFORE[:4] + b"2222" + BEFORE[8:]
 
 
 def test_W1_truncate_after_the_family_closed(tmp_path: Path) -> None:
@@ -255,6 +318,38 @@ def test_N1_release_without_flush_publishes_nothing(tmp_path: Path) -> None:
 
     trio.run(play)
     assert (source / "f").read_bytes() == BEFORE
+
+
+def test_Q1_a_file_that_is_written_takes_the_place_of_the_one_to_open(tmp_path: Path) -> None:
+    """It is renamed there between the two halves of a stranger's open: the stranger waits for its writer."""
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "f").write_bytes(BEFORE)
+    (source / "g").write_bytes(b"replaced")
+
+    async def stranger_writes(kernel: PlayedKernel, inode: InodeT) -> None:
+        handle = await kernel.open(STRANGER, inode, os.O_RDWR)
+        await kernel.write(handle, 4, b"2222")
+        await kernel.close(handle)
+
+    async def play() -> None:
+        async with played(source) as kernel:
+            with family(1) as child:
+                await kernel.sent_round(STRANGER, b"g", os.O_RDWR)
+                late = await kernel.lookup(STRANGER, b"g")
+                handle = await kernel.open_to_write(child.threads[0], b"f")
+                await kernel.rename(child.threads[0], b"f", b"g")
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(stranger_writes, kernel, late)
+                    await wait_all_tasks_blocked()
+                    await kernel.write(handle, 0, b"1111")
+                    await kernel.close(handle)
+            assert not kernel.filesystem.sessions.open
+            assert not list(kernel.filesystem.state.slots)
+
+    trio.run(play)
+    assert (source / "g").read_bytes() == b"11112222" + BEFORE[8:]
+    assert not (source / "f").exists()
 
 
 def test_Q1_open_of_a_file_that_lost_two_names_meanwhile(tmp_path: Path) -> None:
