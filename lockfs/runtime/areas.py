@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 _TRANSIENT = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 """What a later attempt may not meet again: the open fails with it. Anything else forbids staging."""
 _DEVICE_SHIFT = 48
+_FORMER_NAMES = 10_000
 
 
 class Area:
@@ -59,8 +60,11 @@ class Areas:
     def __init__(self, root_fd: int, mountpoint: str) -> None:
         self.home = Area(mountinfo.mount_id(root_fd), os.fstat(root_fd).st_dev)
         self._overlays: set[int] = set()
+        self.any_below = False
+        """Whether anything is mounted there now."""
         self.names: frozenset[bytes] = frozenset()
-        """The last components of the mountpoints below the backing directory, known so far."""
+        """The last components of the mountpoints below the backing directory, of former ones too: what comes back there
+        is noticed though the table of mounts was not read again yet."""
         self._root_fd = root_fd
         self._mountpoint = mountpoint
         self._others: dict[tuple[int, FileId], Area] = {}
@@ -77,7 +81,9 @@ class Areas:
             table, paths = [], []
         self._overlays = {mount.mount_id for mount in table if mount.fstype == b"overlay"}
         self.home.is_overlay = self.home.mount_id in self._overlays
-        self.names = frozenset(os.path.basename(path) for path in paths)
+        self.any_below = bool(paths)
+        former = self.names if len(self.names) < _FORMER_NAMES else frozenset()
+        self.names = former | {os.path.basename(path) for path in paths}
         return paths
 
     def inode_number(self, dev: int, ino: int) -> int:

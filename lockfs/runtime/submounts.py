@@ -15,6 +15,8 @@ from lockfs.store.layout import HIDDEN, STAGING
 from lockfs.store.mountinfo import MOUNTINFO
 
 _IDLE_S = 1.0
+_PAUSE_S = 0.1
+"""Between two looks at the table, where mounts come and go all the time."""
 _FLAGS = os.O_PATH | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC
 
 
@@ -36,11 +38,12 @@ class Submounts:
             changes.register(table.fileno(), select.EPOLLPRI)
             areas.read_mounts()
             while True:
-                with trio.move_on_after(_IDLE_S if areas.names else math.inf):
+                with trio.move_on_after(_IDLE_S if areas.any_below or areas.others() else math.inf):
                     await trio.lowlevel.wait_readable(changes.fileno())
                     changes.poll(0)
                     areas.read_mounts()
                 self.close_idle()
+                await trio.sleep(_PAUSE_S)
 
     def close_idle(self) -> None:
         """Let go of the mounts in which nothing is open and nothing was staged since the last call."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -11,9 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from lockfs.store.mountinfo import read_table
 from tests.conftest import Mounter
 from tests.support import programs
 from tests.support.filesystems import bind, need_root, tmpfs, unmount
+from tests.support.mounting import ROOT
 from tests.support.waiting import stays, wait_until
 from tests.support.worker import Worker
 
@@ -308,3 +311,48 @@ def test_programs_that_walk_and_count_see_one_tree(tmp_path: Path, mount_with: M
                 assert next(entries).inode() == file.stat().st_ino
         programs.shell("du -s . && tar cf ../copy.tar . && mkdir ../copy && tar xf ../copy.tar -C ../copy", mount.mnt)
         assert (mount.mnt.parent / "copy" / "sub" / "e" / "f").read_bytes() == b"x"
+
+
+def fds_in_lost_mounts(pid: int) -> list[str]:
+    """The daemon's open files in mounts that are not there any more."""
+    there = {mount.mount_id for mount in read_table()}
+    lost = []
+    for fd in Path(f"/proc/{pid}/fd").iterdir():
+        try:
+            target = os.readlink(fd)
+            mount = int(Path(f"/proc/{pid}/fdinfo/{fd.name}").read_text().split("mnt_id:")[1].split()[0])
+        except OSError:
+            continue
+        if target.startswith("/") and not target.startswith(("/dev/", "/memfd")) and mount not in there:
+            lost.append(target)
+    return lost
+
+
+@pytest.mark.slow
+@pytest.mark.limit(240)
+def test_mounts_come_and_go_in_a_storm(tmp_path: Path, mount_with: Mounter) -> None:
+    """tmpfs and bind mounts over directories in which programs work: nothing crashes, nothing leaks."""
+    need_root()
+    source = tmp_path / "source"
+    (source / "tree" / "d").mkdir(parents=True)
+    (source / "bound").mkdir()
+    storm = ROOT / "tests" / "support" / "storm.py"
+    with mount_with(source=source) as mount:
+        before = fds_in_lost_mounts(mount.pid)  # where tests run in a container
+        running = [
+            programs.start(["python3", str(storm), str(mount.mnt / "tree"), str(seed), "15"]) for seed in range(3)
+        ]
+        try:
+            while any(process.poll() is None for process in running):
+                (source / "tree" / "d").mkdir(exist_ok=True)
+                for arguments in (("-t", "tmpfs", "tmpfs"), ("--bind", str(source / "bound"))):
+                    if subprocess.run(["mount", *arguments, source / "tree" / "d"], check=False).returncode == 0:
+                        programs.shell(f"mkdir -p {source}/tree/d/e; sleep 0.3")
+                        programs.run("umount", "-l", source / "tree" / "d")
+        finally:
+            programs.finish(running)
+        wait_until(lambda: mount.stats()["sessions"]["open"] == 0, what="the last commit")
+        wait_until(lambda: fds_in_lost_mounts(mount.pid) == before, what="no descriptor left there")
+        assert mount.stats()["errors"] == 0
+        (mount.mnt / "tree" / "last").write_bytes(b"x")
+        settles(source / "tree" / "last", b"x")

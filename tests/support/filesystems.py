@@ -96,14 +96,14 @@ def overlay(at: Path, lower: Path, upper: Path, work: Path, options: str = "") -
 
 
 @contextmanager
-def image(kind: str, at: Path, file: Path, options: str = "") -> Iterator[Path]:
-    """A fresh filesystem in a loop image; skips the test where it cannot be made."""
+def image(kind: str, at: Path, file: Path, options: str = "", size: int = 64 << 20) -> Iterator[Path]:
+    """A fresh filesystem in a loop image of `size` bytes at least; skips the test where it cannot be made."""
     need_root()
     maker = MAKERS[kind]
     if shutil.which(maker[0]) is None:
         pytest.skip(f"{maker[0]} is not installed")
     with file.open("wb") as made:
-        made.truncate(SIZES.get(kind, 64 << 20))
+        made.truncate(max(size, SIZES.get(kind, 0)))
     try:
         done = _run(*maker, file)
         if done.returncode != 0:
