@@ -60,6 +60,7 @@ class Areas:
     def __init__(self, root_fd: int, mountpoint: str) -> None:
         self.home = Area(mountinfo.mount_id(root_fd), os.fstat(root_fd).st_dev)
         self._overlays: set[int] = set()
+        self._gone: list[StagingArea] = []
         self.any_below = False
         """Whether anything is mounted there now."""
         self.names: frozenset[bytes] = frozenset()
@@ -140,6 +141,8 @@ class Areas:
         """Give all mounts below the backing directory back."""
         for area in self.others():
             self.close_store(area, by_force=True)
+        for store in self._gone:
+            store.close()
 
     def is_hidden(self, file_id: FileId) -> bool:
         """Whether this is a hidden directory in use, met through another mount."""
@@ -181,6 +184,18 @@ class Areas:
             area.store = self.open_store(nodes.dir_fd(area.root), area.root.path())
             area.hidden_id = area.store.hidden_id
         area.store.idle = False
+        return area.store
+
+    def renew(self, area: Area, nodes: NodeTable) -> StagingArea:
+        """Somebody removed the hidden directory, past the mount: make it anew. Raises OSError."""
+        gone = self.store_of(area, nodes)
+        if area.root is None:
+            raise OSError(errno.EROFS, "nothing can be staged")
+        area.store = self.open_store(nodes.dir_fd(area.root), area.root.path())
+        area.hidden_id = area.store.hidden_id
+        gone.staging.close()
+        self._gone.append(gone)  # sessions may still use it
+        log.warning("the staging directory was removed, and is made anew path=%s", shown(area.root.path()))
         return area.store
 
     def open_store(self, directory_fd: int, path: bytes) -> StagingArea:

@@ -360,7 +360,7 @@ class NodeTable:
                 node.version = version
                 return fd
             if was_there:  # copied up by this open
-                self._renumber(node, (status.st_dev, status.st_ino))
+                self.renumber(node, (status.st_dev, status.st_ino))
                 return fd
             os.close(fd)
         path_fd = self.path_fd(node)
@@ -385,7 +385,7 @@ class NodeTable:
             return False
         return node.is_at(status)
 
-    def _renumber(self, node: Node, file_id: FileId) -> None:
+    def renumber(self, node: Node, file_id: FileId) -> None:
         """The same file has another number now (overlayfs, after a copy-up)."""
         if node.area.by_file.get(node.file_id) is node:
             del node.area.by_file[node.file_id]

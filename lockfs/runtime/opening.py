@@ -282,7 +282,10 @@ class Opener:
     def _became_shared(self, slot: Slot, flags: int) -> bool:
         if flags & os.O_TRUNC:
             return False
-        parent_fd, how = self._state.nodes.dir_fd(slot.parent), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+        parent_fd, how = (
+            self._state.nodes.dir_fd(slot.parent),
+            os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK,
+        )
         try:
             fd = os.open(slot.name, how | os.O_NOATIME, dir_fd=parent_fd)
         except PermissionError:  # as in `open_unnoticed`

@@ -16,6 +16,7 @@ from lockfs.runtime.events import log, process_label, shown
 from lockfs.runtime.handles import SessionHandle
 from lockfs.runtime.mountstate import MountState
 from lockfs.runtime.processes import Caller, command, has_children, killed_by
+from lockfs.runtime.restaging import restage
 from lockfs.runtime.session import Session, SessionKind
 from lockfs.runtime.slots import Slot
 from lockfs.store.journal import Writer
@@ -38,7 +39,11 @@ class Sessions:
         """A session without the pen: its inode can be shown to the thread that is about to open it."""
         area = slot.parent.area
         store = self._state.store_of(area)
-        staged = store.staging.take()
+        try:
+            staged = store.staging.take()
+        except FileNotFoundError:
+            store = self._state.areas.renew(area, self._state.nodes)
+            staged = store.staging.take()
         store.uses += 1
         node = self._state.nodes.private((staged.dev, staged.ino), area)
         session = Session(slot, store, staged, node, owner)
@@ -76,7 +81,7 @@ class Sessions:
             adopt_attributes(staged.fd, base)
             if kind is not SessionKind.REPLACER:
                 session.base_fd = os.open(
-                    session.slot.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent_fd
+                    session.slot.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, dir_fd=parent_fd
                 )
                 session.copied = False
             session.base_id = (base.st_dev, base.st_ino)
@@ -335,7 +340,10 @@ class Sessions:
             except OSError as error:
                 log.error("old version not held path=%s error=%s", shown(slot.path()), error.strerror)
         try:
-            session.store.staging.publish(session.staged, state.nodes.dir_fd(slot.parent), slot.name)
+            parent_fd = state.nodes.dir_fd(slot.parent)
+            if not session.store.staging.publish(session.staged, parent_fd, slot.name):
+                restage(state, session)
+                session.store.staging.publish(session.staged, state.nodes.dir_fd(slot.parent), slot.name)
         except OSError as error:
             session.failed = error.errno or errno.EIO
             log.warning("commit failed path=%s error=%s", shown(slot.path()), error.strerror)

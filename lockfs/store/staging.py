@@ -61,10 +61,17 @@ class Staging:
         else:
             self.drop(staged)
 
-    def publish(self, staged: Staged, parent_fd: int, name: bytes) -> None:
-        """Rename the staged file over `name`: the commit (W3). Raises OSError and then the old version stands."""
+    def publish(self, staged: Staged, parent_fd: int, name: bytes) -> bool:
+        """Rename the staged file over `name`: the commit (W3). False if somebody removed the staged file's own name,
+        past the mount. Raises OSError; in both cases the old version stands."""
         reached("commit.rename")
-        os.rename(staged.name, name, src_dir_fd=self._dir_fd, dst_dir_fd=parent_fd)
+        try:
+            os.rename(staged.name, name, src_dir_fd=self._dir_fd, dst_dir_fd=parent_fd)
+        except FileNotFoundError:
+            if os.fstat(staged.fd).st_nlink:
+                raise
+            return False
+        return True
 
     def link(self, staged: Staged, parent_fd: int, name: bytes) -> None:
         """Give the staged file one more name, outside the staging directory."""
@@ -75,6 +82,8 @@ class Staging:
         reached("abort.drop")
         try:
             os.unlink(staged.name, dir_fd=self._dir_fd)
+        except FileNotFoundError:
+            pass  # removed past the mount
         finally:
             os.close(staged.fd)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -302,3 +303,30 @@ def test_M2_random_changes_on_both_sides(mount: Place, seed: int) -> None:
 
     wait_until(same, 15.0, "the same tree on both sides")
     assert mount.stats()["errors"] == 0
+
+
+def test_M2_hidden_directory_removed(mount_with: Mounter, worker: NewWorker) -> None:
+    """`git clean -fdx` in the backing directory: what is being written is published all the same."""
+    with mount_with() as mount:
+        for name in ("f", "g"):
+            (mount.mnt / name).write_bytes(b"old")
+        (mount.mnt / "f").chmod(0o640)
+        writer, editor = worker(), worker()
+        fd, other = writer.open(mount.mnt / "f", "w"), editor.open(mount.mnt / "g", "r+")
+        writer.write(fd, b"written before")
+        shutil.rmtree(mount.source / ".lockfs")
+        editor.do("pwrite", other, b"OLD", 0)
+        writer.close(fd)
+        editor.close(other)
+        assert (mount.mnt / "f").read_bytes() == b"written before"
+        assert (mount.mnt / "f").stat().st_mode & 0o777 == 0o640
+        assert (mount.mnt / "g").read_bytes() == b"OLD"
+        for number in range(30):
+            (mount.mnt / f"new{number}").write_bytes(b"new")
+            assert (mount.mnt / f"new{number}").read_bytes() == b"new"
+        shutil.rmtree(mount.source / ".lockfs" / "staging")
+        (mount.mnt / "f").write_bytes(b"again")
+        assert (mount.mnt / "f").read_bytes() == b"again"
+        writer.write(writer.open(mount.mnt / "f", "w"), b"half")
+        writer.kill_and_wait()
+        wait_until(lambda: any(o.read_bytes() == b"half" for o in mount.orphans()), what="the orphan")
