@@ -151,6 +151,8 @@ class Attributes:
     async def _resize(self, node: Node, size: int, handle: FileHandle | None, request: Request) -> None:
         intent = self._walk.intents.take(request.tid, node)
         try:
+            if intent is not None and intent.error is not None:
+                raise intent.error
             session = node.session
             if isinstance(handle, PlainHandle):
                 os.ftruncate(handle.fd, size)

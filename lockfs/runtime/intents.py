@@ -42,6 +42,8 @@ class Intent:
     """The private node that the lookup was answered with; pinned."""
     expected_by: Session | None = None
     """The open session of the family that it was answered with: it does not end before the thread comes."""
+    error: OSError | None = None
+    """Why there is no private inode for it."""
     expires_s: float = field(default_factory=lambda: trio.current_time() + _EXPIRY_S)
 
 

@@ -42,6 +42,8 @@ class Opener:
         """Open by inode. Raises OSError; ESTALE sends the kernel round once more."""
         intent = self._walk.intents.take(request.tid, node)
         try:
+            if intent is not None and intent.error is not None:
+                raise intent.error
             if node.session is not None:
                 return await self._open_session(node, node.session, flags, request, intent)
             if node.twin is not None and is_append(flags):

@@ -77,7 +77,12 @@ class SecondWalk:
             slot = slot or self._state.slots.obtain(parent, name)
             if slot.twin is not None and slot.twin.handles and slot.session is None:
                 self._leave_if_replaced(slot.twin, status)
-            return self._given(intent, self._state.slots.obtain(parent, name))
+            intent.error = None
+            try:
+                return self._given(intent, self._state.slots.obtain(parent, name))
+            except OSError as error:  # a full or read-only disk: the open that follows says so
+                intent.error = error
+                return None
         session = slot.session if slot is not None else None
         if session is None or not self._sessions.is_family(session, self._state.processes.caller(tid).lineage):
             return None
