@@ -119,7 +119,9 @@ class Creator:
             self._appends.open_file(twin, create=False)
             state.nodes.drop_if_unused(node)
             return self._appends.attach(twin, caller, request.tid, request.uid)
-        slot, pen, writer = None, None, None
+        slot, pen = None, None
+        appends = bool(flags & os.O_APPEND)
+        writer = state.processes.caller(request.tid).writer if appends else None
         if rule is Mode.LIVE and is_writing(flags):
             slot = state.slots.obtain(parent, name)
             state.slots.in_use(slot)
@@ -127,4 +129,6 @@ class Creator:
             caller = state.processes.caller(request.tid)
             writer = caller.writer
             await state.acquire(slot, pen, Kind.PEN, caller, request.tid, nonblocking=True)
-        return attached(PlainHandle(node, fd, writing=is_writing(flags), slot=slot, pen=pen, writer=writer))
+        return attached(
+            PlainHandle(node, fd, writing=is_writing(flags), slot=slot, pen=pen, writer=writer, appends=appends)
+        )

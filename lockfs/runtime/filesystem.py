@@ -76,8 +76,8 @@ class Filesystem:
                 return await self.one_step.write_twin(handle, offset, data)
             await self.appends.write(handle, data)
             return len(data)
-        if handle.node.grown:
-            place = self._place(handle, offset)
+        if handle.node.grown or (isinstance(handle, PlainHandle) and handle.appends):
+            place = self._place(handle, offset, len(data))
             if place != offset:
                 offset = place
                 # It has put the bytes into its page cache elsewhere, and locks these pages until the reply.
@@ -88,21 +88,26 @@ class Filesystem:
             return await self.sessions.write(handle.session, offset, data)
         return write_all(handle.fd, data, offset)
 
-    def _place(self, handle: FileHandle, offset: int) -> int:
-        """Where a write belongs, if the file grew under the kernel: O_APPEND means the end, and the kernel takes an old
-        one for it (A6). Whether the writer has O_APPEND (`make` puts it on its output) only its descriptors tell."""
+    def _place(self, handle: FileHandle, offset: int, length: int) -> int:
+        """Where a write belongs, if the file grew under the kernel, by another inode (A6) or past the mount (M2):
+        O_APPEND means the end, and the kernel takes an old one for it. Whether the writer has O_APPEND (`make` puts it
+        on its output) only its descriptors tell."""
         status = os.fstat(handle.fd)
-        if offset >= status.st_size:
+        size = status.st_size
+        if offset >= size:
             return offset
+        if offset % mmap.PAGESIZE == 0 and (length % mmap.PAGESIZE == 0 or offset + length == size):
+            return offset  # pages of a mapping
         shown = self.state.nodes.number_shown
         inodes = {handle.node.nodeid, shown(status)}
-        writer = None
+        writer, opened_so = None, False
         if isinstance(handle, SessionHandle):
             writer = handle.writer
             inodes.add(shown(handle.session.status()))
         elif isinstance(handle, PlainHandle):
-            writer = handle.writer
-        return status.st_size if writer is not None and appends_now(writer.pid, inodes) else offset
+            writer, opened_so = handle.writer, handle.appends
+        now = appends_now(writer.pid, inodes) if writer is not None else None
+        return size if now or (now is None and opened_so) else offset
 
     async def flush(self, handle: FileHandle) -> None:
         """One close(2) of a descriptor."""

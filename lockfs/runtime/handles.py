@@ -33,7 +33,7 @@ class FileHandle:
 class PlainHandle(FileHandle):
     """A file opened in place: a reader's, a shared one's, or a live writer's (who has the pen)."""
 
-    __slots__ = ("_fd", "pen", "slot", "writer", "writing")
+    __slots__ = ("_fd", "appends", "pen", "slot", "writer", "writing")
 
     def __init__(
         self,
@@ -44,14 +44,17 @@ class PlainHandle(FileHandle):
         slot: Slot | None = None,
         pen: HandleId | None = None,
         writer: WriterId | None = None,
+        appends: bool = False,
     ) -> None:
         super().__init__(node)
         self._fd = fd
+        self.appends = appends
+        """Opened with O_APPEND."""
         self.writing = writing
         self.slot = slot
         self.pen = pen
         self.writer = writer
-        """Who opened it, where that matters (live)."""
+        """Who opened it, where that matters (live, or to append)."""
 
     @property
     def fd(self) -> int:

@@ -81,7 +81,7 @@ class Opener:
         self._state.refuse_when_stopping()
         places = self._state.nodes.places(node)
         if not places:
-            return self._open_shared(node, flags)  # unlinked: nobody else can open it by name
+            return self._open_shared(node, flags, request)  # unlinked: nobody else can open it by name
         mode = self.mode_of(node, flags, places)
         if node.parent is None and intent is None and request.tid > 0:
             # Replaced or removed since the kernel walked the path. What stands there now is to be written.
@@ -89,7 +89,7 @@ class Opener:
             stale.plain = mode is Mode.SHARED or (mode is Mode.LIVE and not stale.append)
             raise self._walk.sent_round(stale)
         if mode is Mode.SHARED:
-            return self._open_shared(node, flags)
+            return self._open_shared(node, flags, request)
         if mode is Mode.LIVE and not is_append(flags):
             return await self._open_live(node, flags, request)
         if intent is not None or request.tid <= 0:
@@ -148,14 +148,17 @@ class Opener:
         finally:
             os.close(fd)
 
-    def _open_shared(self, node: Node, flags: int) -> PlainHandle:
+    def _open_shared(self, node: Node, flags: int, request: Request) -> PlainHandle:
         fd = self._state.nodes.open_file(node, flags & IN_PLACE_FLAGS | (flags & os.O_TRUNC) | os.O_NONBLOCK)
-        return attached(PlainHandle(node, fd, writing=True))
+        if not flags & os.O_APPEND:
+            return attached(PlainHandle(node, fd, writing=True))
+        writer = self._state.processes.caller(request.tid).writer
+        return attached(PlainHandle(node, fd, writing=True, writer=writer, appends=True))
 
     async def _open_live(self, node: Node, flags: int, request: Request) -> PlainHandle:
         """Take the pen and write in place (D4)."""
         if node.parent is None:
-            return self._open_shared(node, flags)
+            return self._open_shared(node, flags, request)
         slot = self._state.slots.obtain(node.parent, node.name)
         self._state.slots.in_use(slot)
         try:

@@ -51,7 +51,7 @@ APPENDER_HAS_NO_PAGES = _named(
     "Reads by an appender must see its held tail, which no page of the file has: MAP_SHARED gives ENODEV.",
 )
 RWF_NOAPPEND_APPENDS = _named(
-    "RWF_NOAPPEND does nothing for appenders",
+    "RWF_NOAPPEND does nothing for appending descriptors",
     "A2",
     "The kernel does not tell the filesystem of it; descriptors that have lost O_APPEND (F_SETFL) do write in place.",
 )

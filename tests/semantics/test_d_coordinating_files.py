@@ -276,3 +276,17 @@ def test_D4_tail_f_of_a_shells_log(mount: Place) -> None:
     finally:
         process.stdin.close()
         programs.finish([process], ok=False)
+
+
+def test_D1_shared_appends_go_to_the_end_that_is(mount: Place) -> None:
+    """Also to one that moved past the mount meanwhile, of which the kernel knows nothing (M2)."""
+    path, behind = mount.mnt / "x.lock", mount.source / "x.lock"
+    with path.open("ab", buffering=0) as log, path.open("ab", buffering=0) as other:
+        for number in range(3):
+            log.write(b"through %d\n" % number)
+            with behind.open("ab") as file:
+                file.write(b"past %d\n" % number)
+            other.write(b"other %d\n" % number)
+    expected = b"".join(b"through %d\npast %d\nother %d\n" % (n, n, n) for n in range(3))
+    assert behind.read_bytes() == expected
+    assert path.read_bytes() == expected
