@@ -15,6 +15,7 @@ from pyfuse3 import EntryAttributes, FileHandleT, FileInfo, FlagT, InodeT, ModeT
 from lockfs.fuse.boundary import guarded
 from lockfs.fuse.control import DIRECTORY_ID, Control
 from lockfs.fuse.encoding import attributes_of, changes_of, statvfs_of
+from lockfs.fuse.listing import NameReply
 from lockfs.runtime.filesystem import Filesystem
 from lockfs.runtime.handles import AppendHandle, DirHandle, FileHandle
 from lockfs.runtime.nodes import Node
@@ -44,6 +45,7 @@ class Operations(pyfuse3.Operations):
         self._files: dict[int, FileHandle | bytes] = {}
         self._dirs: dict[int, DirHandle | None] = {}
         self._numbers = itertools.count(1)
+        self._names = NameReply()
 
     def init(self) -> None:
         """The kernel said hello."""
@@ -299,10 +301,12 @@ class Operations(pyfuse3.Operations):
         if handle is None:
             self._list_control(start_id, token)
             return
-        if start_id == 0:
-            self._fs.directories.take_snapshot(handle)
-        for index in range(start_id, len(handle.names) + 2):
-            if not await self._reply_entry(handle, index, token):
+        entries = await self._fs.directories.entries(handle, start_id)
+        if self._names.works:
+            self._names.fill(token, entries)
+            return
+        for name, number, kind, position in entries:
+            if not await self._reply_looked_up(handle, token, name, number, kind, position):
                 return
 
     def _list_control(self, start_id: int, token: pyfuse3.ReaddirToken) -> None:
@@ -313,22 +317,22 @@ class Operations(pyfuse3.Operations):
                 if not pyfuse3.readdir_reply(token, name, attributes, index + 1):
                     return
 
-    async def _reply_entry(self, handle: DirHandle, index: int, token: pyfuse3.ReaddirToken) -> bool:
-        """One entry; False when the reply is full. An entry that vanished meanwhile is passed over."""
-        if index < 2:
-            node = handle.node if index == 0 or handle.node.parent is None else handle.node.parent
-            attributes = attributes_of(os.fstat(self._nodes.dir_fd(node)), node.nodeid, 0, 0)
-            return bool(pyfuse3.readdir_reply(token, (b".", b"..")[index], attributes, index + 1))
-        name = handle.names[index - 2]
+    async def _reply_looked_up(
+        self, handle: DirHandle, token: pyfuse3.ReaddirToken, name: bytes, number: int, kind: int, position: int
+    ) -> bool:
+        """One entry with its attributes; False when the reply is full. One that vanished meanwhile is passed over."""
+        if name in (b".", b".."):
+            attributes = attributes_of(os.fstat(handle.fd), number, 0, 0)
+            return bool(pyfuse3.readdir_reply(token, name, attributes, position))
         try:
             attributes = await self._entry(handle.node, name, handle.tid)
         except FileNotFoundError:
             return True
-        if stat.S_ISREG(attributes.st_mode):
+        if not stat.S_ISDIR(kind):
             # The kernel may take this reply in late, when a writer's lookup has come and gone in between: it would
             # bring back a name that leads to the old version, and keep it (W3).
             attributes.entry_timeout = 0
-        if pyfuse3.readdir_reply(token, name, attributes, index + 1):
+        if pyfuse3.readdir_reply(token, name, attributes, position):
             return True
         await self.forget([(attributes.st_ino, 1)])
         return False

@@ -112,9 +112,14 @@ class AppendHandle(FileHandle):
 
 @dataclass(slots=True, eq=False)
 class DirHandle:
-    """An open directory and the names it had when listing began; offsets count names."""
+    """An open directory."""
 
     node: Node
     fd: int
     tid: int
-    names: list[bytes] = field(default_factory=list)
+    raw: bytes | None = None
+    """Its entries when listing began, as getdents64(2) gives them; positions are offsets in it."""
+    own_at: int = 0
+    """Where the entries begin that were added to those."""
+    left_out: set[bytes] = field(default_factory=set)
+    """Names before `own_at` that are not shown there."""

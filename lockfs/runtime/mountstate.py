@@ -6,7 +6,8 @@ import errno
 import itertools
 import os
 import stat
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import Protocol, TypeVar
 
 import trio
@@ -60,6 +61,7 @@ class MountState:
         self.started_s = trio.current_time()
         self.nursery: trio.Nursery | None = None
         """Where work goes on that no request waits for; the mount sets it."""
+        self._noting: list[tuple[Node, set[bytes]]] = []
         self._handle_ids = itertools.count(1)
         self._threads = trio.CapacityLimiter(40)
 
@@ -224,6 +226,22 @@ class MountState:
             os.fchown(fd, uid, gid)
         except PermissionError:
             pass  # not root: every file is the mounting user's
+
+    @contextmanager
+    def noting_commits(self, directory: Node, names: set[bytes]) -> Iterator[None]:
+        """Meanwhile the names in `directory` that a commit gives to a new version are added to `names`."""
+        noting = (directory, names)
+        self._noting.append(noting)
+        try:
+            yield
+        finally:
+            self._noting = [other for other in self._noting if other is not noting]
+
+    def committed(self, directory: Node, name: bytes) -> None:
+        """A commit has just put a new version at an entry."""
+        for listed, names in self._noting:
+            if listed is directory:
+                names.add(name)
 
     def spawn(self, function: Callable[..., Awaitable[None]], *args: object) -> None:
         """Do something that no request waits for."""

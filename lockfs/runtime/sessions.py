@@ -349,6 +349,7 @@ class Sessions:
             log.warning("commit failed path=%s error=%s", shown(slot.path()), error.strerror)
             return False
         state.counters.commits += 1
+        state.committed(slot.parent, slot.name)
         if old is not None:
             state.nodes.drop_name(old, slot.parent, slot.name)
             old.superseded = old.parent is None

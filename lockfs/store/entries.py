@@ -1,4 +1,4 @@
-"""System calls on directory entries that Python's os module lacks (renameat2(2))."""
+"""System calls on directory entries that Python's os module lacks (renameat2(2), getdents64(2))."""
 
 from __future__ import annotations
 
@@ -11,6 +11,19 @@ RENAME_EXCHANGE = 2
 _libc = ctypes.CDLL(None, use_errno=True)
 _renameat2 = _libc.renameat2
 _renameat2.argtypes = [ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint]
+_getdents64 = _libc.getdents64
+_getdents64.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t]
+_getdents64.restype = ctypes.c_ssize_t
+
+
+def read_entries(fd: int, size: int) -> bytes:
+    """getdents64(2): the next entries of a directory, as the kernel gives them; b"" at its end. Raises OSError."""
+    buffer = ctypes.create_string_buffer(size)
+    length = _getdents64(fd, buffer, size)
+    if length < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+    return ctypes.string_at(buffer, length)
 
 
 def names_in(directory_fd: int) -> list[bytes]:

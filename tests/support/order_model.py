@@ -425,6 +425,8 @@ class Model:
         elif self._refusal(moved, there, target) is not None:
             allowed = ["EBUSY"] if busy or waiting.waited else []
             self._expect(waiting, error, self._refusal(moved, there, target), *allowed)
+        elif error == "EBUSY" and any(one.place == target and one.waited for one in self.waiting.values()):
+            self.reasons.add("Q7 two queues cannot be joined")
         elif busy or (waiting.waited and error):
             self.reasons.add("Q7 no rename over what somebody writes")
             self._expect(waiting, error, "EBUSY")
