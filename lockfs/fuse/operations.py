@@ -96,6 +96,8 @@ class Operations(pyfuse3.Operations):
         slot = self._fs.state.slots.get(parent, name)
         node.nlookup += 1
         node.growing = slot is not None and slot.twin is not None and bool(slot.twin.handles)
+        if status.st_nlink > 1 and not node.growing:
+            node.growing = self._fs.appends.has_open(node.file_id)
         status = as_announced(node, status)
         entry_s = 0.0 if slot is not None and slot.busy else self._cache_s
         # Only getattr can tell an inode number that differs from the node's: have the kernel ask.

@@ -77,6 +77,12 @@ class Appends:
         self._sessions = sessions
         self._custodian = Custodian(state, self._append)
         self.open_handles = 0
+        self._open: set[Twin] = set()
+        """Those with handles."""
+
+    def has_open(self, file_id: FileId) -> bool:
+        """Whether somebody appends to a file, by whichever of its names (A4)."""
+        return any(twin.file_id == file_id for twin in self._open)
 
     def twin_of(self, slot: Slot) -> Twin:
         """The twin of an entry, made if need be."""
@@ -139,6 +145,7 @@ class Appends:
         """A new append handle."""
         handle = AppendHandle(twin, caller, tid, self._state.settings.record_limit, privileged=uid == 0)
         twin.handles.add(handle)
+        self._open.add(twin)
         self.open_handles += 1
         target = self._state.nodes.find(twin.file_id, twin.node.area)
         if target is not None and not target.growing:
@@ -362,5 +369,7 @@ class Appends:
         finally:
             twin = handle.twin
             twin.handles.discard(handle)
+            if not twin.handles:
+                self._open.discard(twin)
             self.open_handles -= 1
             self.drop_if_unused(twin)

@@ -120,6 +120,19 @@ def test_A4_record_is_visible_at_once_to_an_open_reader(mount: Place, worker: Ne
     one.close(fd)
 
 
+def test_A4_record_is_visible_at_once_by_another_name(mount: Place, worker: NewWorker) -> None:
+    path, other = mount.mnt / "f", mount.mnt / "other"
+    path.write_bytes(b"old\n")
+    appender = worker()
+    fd = appender.open(path, "a")
+    (mount.source / "other").hardlink_to(mount.source / "f")
+    for size in (8, 12, 16):
+        appender.write(fd, b"new\n")
+        assert other.stat().st_size == size
+    assert len(other.read_bytes()) == 16
+    appender.close(fd)
+
+
 def test_A4_position_and_size_of_the_append_handle(mount: Place, worker: NewWorker) -> None:
     path = mount.mnt / "f"
     path.write_bytes(b"0123456789\n")
