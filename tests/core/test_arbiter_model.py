@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import pytest
 from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -284,7 +285,7 @@ class ArbiterMachine(RuleBasedStateMachine):
         assert not self.arbiter._files
 
 
-TestArbiterAgainstNaiveModel = ArbiterMachine.TestCase
+TestArbiterAgainstNaiveModel = pytest.mark.limit(240)(ArbiterMachine.TestCase)  # it computes all the time
 TestArbiterAgainstNaiveModel.settings = settings(
     max_examples=300,
     stateful_step_count=40,
