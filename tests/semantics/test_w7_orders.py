@@ -13,7 +13,7 @@ from random import Random
 import pytest
 
 from tests.conftest import Mounter
-from tests.support.order_model import Broken, Step
+from tests.support.order_state import Broken, Step
 from tests.support.orders import Explorer, Script, Tree
 
 START: Tree = {"f": b"old f\n", "g": b"old g\n", "d": None, "d/f": b"old d/f\n", "e": None}

@@ -19,7 +19,8 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from tests.support.order_model import Broken, File, Folder, Model, Step
+from tests.support.order_model import Model
+from tests.support.order_state import Broken, File, Folder, Step
 from tests.support.rename import RENAME_EXCHANGE, RENAME_NOREPLACE
 from tests.support.waiting import wait_until
 from tests.support.worker import MODES, Pending, Worker
