@@ -24,6 +24,10 @@ _SHARED = {
     # dbm.dumb also has a .dat; that name is used for everything, and dbm.dumb has no locks to rely on.
     "dbm database: changed in place by its own library": "*.dbm *.gdbm *.pag *.dir",
     "Berkeley DB: its own locks, in memory that processes share": "*.bdb __db.*",
+    "MariaDB or MySQL: its own locks; open, and recovered from, for as long as it runs": (
+        "ibdata[0-9]* ib_logfile[0-9]* \\#ib_redo[0-9]* ibtmp[0-9]* *.ibd *.ibt undo00[0-9] undo_00[0-9] aria_log.* "
+        "aria_log_control *.MAI *.MAD *.MYI *.MYD *-bin.[0-9]* binlog.[0-9]*"
+    ),
     "lock file: processes hold it open to lock each other out": (
         "*.lock *.lck *-lock lock LOCK .package-cache .package-cache-mutate .~lock.*#"
     ),

@@ -19,7 +19,8 @@ a.lock .lock a.lck lock d/LOCK target/.cargo-lock .package-cache .~lock.a.odt# r
 """
 SHARED += """
 appendonly.aof.2.incr.aof pg/base/16384/1259 base/1/2619_fsm x/base/5/16390.1 base/1/pg_filenode.map base/5/t3_16390
-pg/global/1262 global/pg_control pg/pg_wal/000000010000000000000001 d/pg_xact/0000
+pg/global/1262 global/pg_control pg/pg_wal/000000010000000000000001 d/pg_xact/0000 d/ibdata1 ib_logfile0
+#ib_redo17 db/t.ibd undo001 undo_002 aria_log.00000001 aria_log_control t.MAI t.MYD mysql-bin.000001
 """
 LIVE = "LOG db/LOG a.log d/e/server.out a.err nohup.out d/nohup.out"
 PROTECT = """

@@ -36,6 +36,14 @@ class Terminal:
             self.seen += data.decode(errors="replace")
         self.seen = self.seen.partition(text)[2]
 
+    def comes(self, text: str, limit_s: float) -> bool:
+        """As wait_for, but False if it does not come."""
+        try:
+            self.wait_for(text, limit_s)
+        except AssertionError:
+            return False
+        return True
+
     def wait_for_end(self, limit_s: float = 40.0) -> int:
         end_s = time.monotonic() + limit_s
         while time.monotonic() < end_s:

@@ -98,3 +98,44 @@ for n in range(40):
     open('p.new', 'w').write(str(n % 10) * 60000); os.replace('p.new', 'page'); b = o.open(f'http://127.0.0.1:{s.server_port}/page').read(); assert b == str(n % 10).encode() * 60000
 """
     run.py(code)
+
+
+@scenario("mariadbd mariadb-install-db mariadb mariadb-check", limit_s=600, extended=True)
+def mariadb_server(run: Run) -> None:
+    """MariaDB: three clients write InnoDB and Aria tables, a kill -9, recovery, CHECK TABLE, ALTER, dump"""
+    data, socket = run.dir / "data", run.scratch / "s"
+    user = ["--user=root"] if os.getuid() == 0 else []
+    common = ["--no-defaults", f"--datadir={data}", *user]
+    run("mariadb-install-db", *common, "--auth-root-authentication-method=normal", "--skip-test-db")
+
+    def sql(query: str, status: int | None = 0) -> str:
+        return run(
+            "mariadb", "--no-defaults", "-uroot", f"--socket={socket}", "-N", "-B", "-e", query, status=status
+        ).strip()
+
+    def start() -> subprocess.Popen[bytes]:
+        server = run.start(
+            "mariadbd", *common, f"--socket={socket}", "--skip-networking", "--innodb-buffer-pool-size=16M"
+        )
+        wait_until(lambda: sql("select 1", None) == "1", 120.0, "MariaDB")
+        return server
+
+    server = start()
+    sql(
+        "create database d; create table d.i(w int, n int, p varchar(200)) engine=innodb; create table d.a(w int, n int) engine=aria"
+    )
+    work = "for i in $(seq 1 20); do mariadb --no-defaults -uroot --socket=$1 d -e \"insert into i select $0, seq, repeat('x', 100) from seq_1_to_50; insert into a values ($0, $i)\"; done"
+    run.together(*(["bash", "-ec", work, str(n), str(socket)] for n in range(3)))
+    server.kill()
+    server.wait(60)
+    server = start()
+    same(
+        sql("select count(*) from d.i; select count(distinct w, n) from d.a").split(),
+        ["3000", "60"],
+        "rows after the kill",
+    )
+    sql("alter table d.i add index (n); alter table d.a engine=innodb; optimize table d.i")
+    said = sql("check table d.i, d.a extended")
+    same([line.split("\t")[-1] for line in said.splitlines()], ["OK", "OK"], "check table")
+    sql("shutdown")
+    server.wait(120)
