@@ -77,11 +77,11 @@ WEIGHTS = {
 }
 XATTR_WEIGHTS = {
     "setxattr": 14,
-    "getxattr": 3,
+    "getxattr": 6,
     "listxattr": 3,
     "removexattr": 6,
     "fsetxattr": 12,
-    "fgetxattr": 3,
+    "fgetxattr": 6,
     "flistxattr": 3,
     "fremovexattr": 6,
 }
@@ -226,7 +226,14 @@ class Chooser:
         return self._path(), self._random.random() < 0.5
 
     def _getxattr(self) -> Operation:
-        return (*self._listxattr(), self._random.choice(list(XATTR_VALUES)))
+        path, follow = self._listxattr()
+        try:
+            there = [name for name in xattrs(self._plain.path(path)) if os.fsencode(name) in XATTR_VALUES]
+        except OSError:
+            there = []
+        if there and self._random.random() < 0.6:
+            return path, follow, os.fsencode(self._random.choice(there))
+        return path, follow, self._random.choice(list(XATTR_VALUES))
 
     _removexattr = _getxattr
 
