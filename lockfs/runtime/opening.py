@@ -22,6 +22,7 @@ from lockfs.runtime.second_walk import SecondWalk
 from lockfs.runtime.session import Session, SessionKind
 from lockfs.runtime.sessions import Sessions
 from lockfs.runtime.slots import Slot
+from lockfs.store.staging import drop_set_ids
 from lockfs.store.xattrs import default_acl
 
 _DEFAULT_MODE = 0o666
@@ -148,8 +149,14 @@ class Opener:
         finally:
             os.close(fd)
 
-    def _open_shared(self, node: Node, flags: int, request: Request) -> PlainHandle:
+    def _open_in_place(self, node: Node, flags: int, request: Request) -> int:
         fd = self._state.nodes.open_file(node, flags & IN_PLACE_FLAGS | (flags & os.O_TRUNC) | os.O_NONBLOCK)
+        if flags & os.O_TRUNC and request.uid != 0:
+            drop_set_ids(fd)
+        return fd
+
+    def _open_shared(self, node: Node, flags: int, request: Request) -> PlainHandle:
+        fd = self._open_in_place(node, flags, request)
         if not flags & os.O_APPEND:
             return attached(PlainHandle(node, fd, writing=True))
         writer = self._state.processes.caller(request.tid).writer
@@ -168,7 +175,7 @@ class Opener:
                 slot, handle, Kind.PEN, caller, request.tid, nonblocking=bool(flags & os.O_NONBLOCK)
             )
             try:
-                fd = self._state.nodes.open_file(node, flags & IN_PLACE_FLAGS | (flags & os.O_TRUNC) | os.O_NONBLOCK)
+                fd = self._open_in_place(node, flags, request)
             except OSError:
                 self._state.waiting.release(handle)
                 raise
@@ -207,6 +214,8 @@ class Opener:
         self._sessions.attach(session, handle)
         if flags & os.O_TRUNC:
             await self._sessions.resize(session, 0)
+            if request.uid != 0:
+                drop_set_ids(session.staged.fd)
         return handle
 
     async def _begin_session(

@@ -78,7 +78,8 @@ class Sessions:
         else:
             parent_fd = self._state.nodes.dir_fd(session.slot.parent)
             carry_over(entry_path(parent_fd, session.slot.name), staged.fd)
-            adopt_attributes(staged.fd, base)
+            # Only O_TRUNC drops set-id bits here: the kernel asks for the rest, before a write or ftruncate(2).
+            adopt_attributes(staged.fd, base, keep_set_ids=kind is not SessionKind.REPLACER or session.new_uid == 0)
             if kind is not SessionKind.REPLACER:
                 session.base_fd = os.open(
                     session.slot.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, dir_fd=parent_fd

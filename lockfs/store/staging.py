@@ -187,7 +187,7 @@ def append_all(fd: int, data: bytes, *, privileged: bool = True) -> None:
         raise
 
 
-def adopt_attributes(fd: int, status: os.stat_result) -> None:
+def adopt_attributes(fd: int, status: os.stat_result, *, keep_set_ids: bool = True) -> None:
     """Give a staged file the owner and mode of the version that it will replace (W5), and its times (see `stamp`)."""
     own = os.fstat(fd)
     if (own.st_uid, own.st_gid) != (status.st_uid, status.st_gid):
@@ -196,7 +196,7 @@ def adopt_attributes(fd: int, status: os.stat_result) -> None:
         except PermissionError:
             # Not root: the new version belongs to whoever runs lockfs, as with any editor that replaces a file.
             pass
-    os.fchmod(fd, stat.S_IMODE(status.st_mode))
+    os.fchmod(fd, stat.S_IMODE(status.st_mode if keep_set_ids else without_set_ids(status.st_mode)))
     stamp(fd, status.st_atime_ns)
 
 
@@ -205,9 +205,17 @@ def stamp(fd: int, atime_ns: int) -> None:
     os.utime(fd, ns=(atime_ns, time.clock_gettime_ns(_CLOCK_REALTIME_COARSE)))
 
 
+def without_set_ids(mode: int) -> int:
+    """A mode after a change by somebody without privileges (write(2), truncate(2))."""
+    drop = stat.S_ISUID | (stat.S_ISGID if mode & stat.S_IXGRP else 0)
+    return mode & ~drop
+
+
+def drop_set_ids(fd: int) -> None:
+    """What a change of an open file by somebody without privileges does to its mode."""
+    _drop_set_ids(fd, os.fstat(fd).st_mode)
+
+
 def _drop_set_ids(fd: int, mode: int) -> None:
-    drop = mode & stat.S_ISUID
-    if mode & stat.S_IXGRP:
-        drop |= mode & stat.S_ISGID
-    if drop:
-        os.fchmod(fd, stat.S_IMODE(mode) & ~drop)
+    if without_set_ids(mode) != mode:
+        os.fchmod(fd, stat.S_IMODE(without_set_ids(mode)))
