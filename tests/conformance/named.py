@@ -76,3 +76,43 @@ NO_SIZE_LIMIT = _named(
     "FUSE",
     "The kernel takes 2^63 - 1 for the limit of a FUSE file; the write that goes too far gets EFBIG all the same.",
 )
+APPENDERS_INODE = _named(
+    "appenders have an inode of their own",
+    "A4",
+    "What the kernel keeps for an inode does not reach from an appender to the others: no ETXTBSY for a program that"
+    " somebody appends to, no events for who watches the file itself (who watches its directory gets them).",
+)
+LOCKS_OF_ONE_VERSION = _named(
+    "locks hold among those who have the same version open",
+    "D2",
+    "Readers of a protected file, its appenders and its writer have different inodes, and do not see each other's"
+    " locks. The pen keeps the writers apart.",
+)
+WATCHES_STAY_BEHIND = _named(
+    "a watch on a protected file hears nothing of its next version",
+    "W2",
+    "inotify and F_NOTIFY watch inodes; a commit brings another one. Watches on the directory get all events.",
+)
+MAPPING_IS_A_DESCRIPTOR = _named(
+    "a shared mapping keeps a session open",
+    "W3",
+    "A writer that closed its descriptor but keeps a mapping may still change the file: the commit comes with munmap.",
+)
+NO_HOLES_TOLD = _named(
+    "holes are kept, but not told",
+    "FUSE",
+    "The binding has no handler for lseek(2) with SEEK_HOLE and SEEK_DATA: the kernel says that all is data.",
+)
+NO_TMPFILE = _named(
+    "no O_TMPFILE", "FUSE", "The binding has no handler for it: EOPNOTSUPP. Programs fall back to a name and unlink."
+)
+CACHED_READS = _named(
+    "reads from the cache leave the access time",
+    "FUSE",
+    "The kernel leaves atime to the filesystem, which hears only of reads that are not answered from its cache.",
+)
+SETGID_WITHOUT_EXECUTE = _named(
+    "setgid without group execute stays",
+    "FUSE",
+    "A write by a stranger clears setuid, and setgid with group execute; the kernel's FUSE code leaves the rare other.",
+)

@@ -205,7 +205,7 @@ def copies_of_sparse_files(act: Act) -> None:
     """cp(1) with and without --sparse, dd(1) with seek and conv=sparse."""
     x = act.x
     for command in (
-        f"truncate -s 20M {x} && dd if=/dev/zero of={x} bs=4096 seek=1000 count=2 conv=notrunc status=none",
+        f"truncate -s 9M {x} && dd if=/dev/zero of={x} bs=4096 seek=1000 count=2 conv=notrunc status=none",
         f"printf data | dd of={x} bs=4096 seek=2000 conv=notrunc status=none",
         f"cp --sparse=always {x} a{x}",
         f"cp --sparse=never {x} b{x}",
@@ -214,4 +214,4 @@ def copies_of_sparse_files(act: Act) -> None:
         act.call("command", subprocess.call, ["sh", "-c", command])
     for path in (x, f"a{x}", f"b{x}", f"c{x}"):
         blocks(act, path)
-        os.truncate(path, 9_000_000)
+        os.truncate(path, 500_000)
