@@ -16,7 +16,7 @@ from lockfs.core.ids import HandleId
 from lockfs.core.records import RecordAssembler
 from lockfs.runtime.custody import Custodian, Custody
 from lockfs.runtime.events import log, shown
-from lockfs.runtime.handles import AppendHandle, PlainHandle
+from lockfs.runtime.handles import AppendHandle
 from lockfs.runtime.mountstate import MountState
 from lockfs.runtime.nodes import Node
 from lockfs.runtime.processes import Caller, appends_now, command, has_children, killed_by
@@ -259,7 +259,7 @@ class Appends:
             try:
                 await self._sessions.make_copy(session)
                 for one in session.handles:
-                    one.node.grown = True
+                    one.node.kernel_lags = True
                 await self._sessions.write(session, os.fstat(session.staged.fd).st_size, data)
             finally:
                 await self._sessions.release(part)
@@ -273,8 +273,8 @@ class Appends:
         the new size, and be read again after the bytes are there; hence the order.
         """
         target = self._state.nodes.find(twin.file_id, twin.node.area)
-        if target is not None and not target.grown:
-            target.grown = any(isinstance(one, PlainHandle) and one.writing for one in target.handles)
+        if target is not None:
+            target.kernel_lags = True
         if target is None or target.nlookup <= 0 or not target.maybe_cached:
             append_all(twin.fd, data, privileged=privileged)
             return

@@ -76,7 +76,7 @@ class Filesystem:
                 return await self.one_step.write_twin(handle, offset, data)
             await self.appends.write(handle, data)
             return len(data)
-        if handle.node.grown or (isinstance(handle, PlainHandle) and handle.appends):
+        if handle.node.kernel_lags or (isinstance(handle, PlainHandle) and handle.appends):
             place = self._place(handle, offset, len(data))
             if place != offset:
                 offset = place
@@ -89,12 +89,12 @@ class Filesystem:
         return write_all(handle.fd, data, offset)
 
     def _place(self, handle: FileHandle, offset: int, length: int) -> int:
-        """Where a write belongs, if the file grew under the kernel, by another inode (A6) or past the mount (M2):
-        O_APPEND means the end, and the kernel takes an old one for it. Whether the writer has O_APPEND (`make` puts it
-        on its output) only its descriptors tell."""
+        """Where a write belongs, if the file's size was changed under the kernel, by another inode (A6) or past the
+        mount (M2): O_APPEND means the end, and the kernel takes an old one for it. Whether the writer has O_APPEND
+        (`make` puts it on its output) only its descriptors tell."""
         status = os.fstat(handle.fd)
         size = status.st_size
-        if offset >= size:
+        if offset == size:
             return offset
         if offset % mmap.PAGESIZE == 0 and (length % mmap.PAGESIZE == 0 or offset + length == size):
             return offset  # pages of a mapping

@@ -28,9 +28,9 @@ class Node:
         "file_id",
         "former",
         "growing",
-        "grown",
         "handles",
         "is_dir",
+        "kernel_lags",
         "kind",
         "maybe_cached",
         "more",
@@ -77,8 +77,8 @@ class Node:
         """An appenders' inode."""
         self.growing = False
         """Append handles are open on this file, by way of a twin (A4)."""
-        self.grown = False
-        """It grew under a writer by another inode (a family's appender): the kernel may take an old end for its end."""
+        self.kernel_lags = False
+        """Its size was changed by way of another inode (an appender's): the kernel may take an old end for its end."""
         self.maybe_cached = False
         """The kernel may have pages of it: it was open since they were last dropped."""
         self.announcing = 0

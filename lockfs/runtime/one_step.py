@@ -85,6 +85,8 @@ class OneStep:
         pen = state.new_handle_id()
         granted = await state.acquire_briefly(slot, pen, Kind.PEN, caller, tid)
         if granted.joined and slot.session is not None:
+            for handle in slot.session.handles:
+                handle.node.kernel_lags = True
             await self._change_and_close(slot.session, in_session, caller, pen)
         elif self._opener.mode_at(slot) is Mode.PROTECT:
             session = self._sessions.prepare(slot, caller.writer)
@@ -98,6 +100,7 @@ class OneStep:
                 self._in_place(twin, in_place)
                 target = state.nodes.find(twin.file_id, twin.node.area)
                 if target is not None and target.nlookup > 0:
+                    target.kernel_lags = True
                     await state.kernel.forget_content(target)
             finally:
                 state.waiting.release(pen)

@@ -202,6 +202,32 @@ def appenders_beside_a_writer(act: Act) -> None:
 
 
 @case(each=ALL_RULES, people=BOTH)
+def a_writer_after_appenders(act: Act) -> None:
+    """O_APPEND set on a writer's descriptor when appenders have just made the file longer, or shorter."""
+    raw.write_file(act.x, b"start\n")
+    for size in (None, 3, 100):
+        act.stat(act.x)
+        appender = act.open(act.x, APPEND)
+        act.write(appender, b"by the appender\n")
+        if size is None:
+            act.close(appender)
+        writer = act.open(act.x, os.O_RDWR)
+        raw.setfl(writer, os.O_APPEND)
+        act.write(writer, b"one\n")
+        if size is not None:
+            act.ftruncate(appender, size)
+            act.write(writer, b"two\n")
+            act.write(appender, b"by the appender again\n")
+            act.close(appender)
+        act.write(writer, b"three\n")
+        act.lseek(writer, 2, os.SEEK_SET)
+        raw.setfl(writer, 0)
+        act.write(writer, b"!!")
+        act.close(writer)
+        act.call("content", raw.content, act.x)
+
+
+@case(each=ALL_RULES, people=BOTH)
 def appends_by_children(act: Act) -> None:
     """Shell redirections with >> inside one with >, and inside one with >>; /dev/stdout."""
     for script in (
