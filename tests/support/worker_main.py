@@ -147,6 +147,11 @@ def map_close(key: int) -> None:
     maps.pop(key).close()
 
 
+def set_flags(fd: int, flags: int) -> None:
+    """fcntl(2), F_SETFL."""
+    fcntl.fcntl(fd, fcntl.F_SETFL, flags)
+
+
 def utime_ns(path: Any, atime_ns: int, mtime_ns: int) -> None:
     os.utime(path, ns=(atime_ns, mtime_ns))
 
@@ -218,6 +223,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "ignore": ignore,
     "block": block,
     "flock": fcntl.flock,
+    "set_flags": set_flags,
     "lockf": fcntl.lockf,
     "exit": os._exit,
     "sysexit": sys.exit,
