@@ -143,7 +143,8 @@ def supervise(one: Scenario, directory: Path, limit_s: float, extended: bool) ->
     receive, send = os.pipe()
     pid = os.fork()
     if pid == 0:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+            signal.signal(number, signal.SIG_DFL)  # nohup and `&` have some ignored, which programs would inherit
         os.close(receive)
         status = 1
         try:

@@ -107,10 +107,28 @@ def tail_follows(run: Run) -> None:
         with f.open("wb") as one, big_f.open("wb") as two:
             tails = [
                 run.start(
-                    "tail", "-n", "+1", "-f", name, stdin=subprocess.DEVNULL, stdout=one, stderr=subprocess.DEVNULL
+                    "tail",
+                    "-n",
+                    "+1",
+                    "-s",
+                    "0.1",
+                    "-f",
+                    name,
+                    stdin=subprocess.DEVNULL,
+                    stdout=one,
+                    stderr=subprocess.DEVNULL,
                 ),
                 run.start(
-                    "tail", "-n", "+1", "-F", name, stdin=subprocess.DEVNULL, stdout=two, stderr=subprocess.DEVNULL
+                    "tail",
+                    "-n",
+                    "+1",
+                    "-s",
+                    "0.1",
+                    "-F",
+                    name,
+                    stdin=subprocess.DEVNULL,
+                    stdout=two,
+                    stderr=subprocess.DEVNULL,
                 ),
             ]
 
