@@ -61,8 +61,8 @@ class Node:
         """References that we hold: child nodes, slots."""
         self.parent: Node | None = None
         self.name = b""
-        self.former: tuple[Node, bytes] | None = None
-        """The name that it lost last: replaced by a commit, renamed or removed."""
+        self.former: tuple[tuple[Node, bytes], ...] = ()
+        """The names that it lost last, the latest first: replaced by a commit, renamed or removed."""
         self.superseded = False
         """A commit put a new version in its place; it has no name any more, but its file is still there."""
         self.more: dict[tuple[Node, bytes], None] | None = None

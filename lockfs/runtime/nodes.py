@@ -21,6 +21,8 @@ __all__ = ["ROOT_ID", "Node", "NodeTable"]
 
 _FIRST_VIRTUAL_ID = 1 << 62
 _PATH_FLAGS = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+_FORMER_NAMES = 4
+"""How many names a node may lose while somebody who has walked by one of them is on the way to open it."""
 _RESERVED = frozenset({0, ROOT_ID})
 
 
@@ -186,15 +188,13 @@ class NodeTable:
             del node.more[(parent, name)]
         else:
             return
-        node.former = (parent, name)
+        node.former = ((parent, name), *node.former[: _FORMER_NAMES - 1])
         self._unpin(parent)
 
     def places(self, node: Node) -> frozenset[tuple[Node, bytes]]:
         """The entries that somebody who has just walked to `node` may have walked by."""
         names = frozenset(node.names())
-        if node.former is not None and self._by_id.get(node.former[0].nodeid) is node.former[0]:
-            return names | {node.former}
-        return names
+        return names.union(place for place in node.former if self._by_id.get(place[0].nodeid) is place[0])
 
     def pin(self, node: Node) -> None:
         """Keep a node though the kernel may forget it."""

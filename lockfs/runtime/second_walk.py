@@ -6,7 +6,6 @@ import errno
 import os
 import stat
 
-from lockfs.core.policy import Mode
 from lockfs.core.session import State
 from lockfs.runtime.appends import Appends, Twin
 from lockfs.runtime.intents import Intent, Intents
@@ -102,17 +101,12 @@ class SecondWalk:
             return False  # a symbolic link or a directory took a name that the file has lost
         if (parent, name) in intent.names:
             return True
-        if intent.node is not None and intent.node.file_id == (status.st_dev, status.st_ino):
-            return True
-        if intent.node is not None and intent.node.parent is not None:
-            return False  # not its name: a bind mount covers it, which another inode would take away
-        # The file has lost the name that the thread walked by, and we have forgotten that it had it. But the thread
-        # does nothing else between, and a path ends with its only regular file: that is the one. By its own rule.
-        mode = self._state.policy.rule_for(parent.path(name)).mode
-        if mode is Mode.SHARED or (mode is Mode.LIVE and not intent.append):
-            return False
-        intent.names = frozenset({(parent, name)})
-        return True
+        # By its node, not by its number: that may be another file's by now. And nothing else will do: a second walk
+        # that failed does not reach us, and then it is another file that the thread looks for.
+        return (
+            intent.node is not None
+            and self._state.nodes.find((status.st_dev, status.st_ino), parent.area) is intent.node
+        )
 
     def _given(self, intent: Intent, slot: Slot) -> Node:
         caller = self._state.processes.caller(intent.tid)

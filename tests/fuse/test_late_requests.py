@@ -378,6 +378,30 @@ def test_Q1_open_of_a_file_that_lost_two_names_meanwhile(tmp_path: Path) -> None
     assert (source / "f").read_bytes() == b"11112222" + BEFORE[8:]
 
 
+def test_W1_the_next_open_is_not_taken_for_one_that_failed(tmp_path: Path) -> None:
+    """The file was removed between the two halves of an open. What the thread opens next is another file."""
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "f").write_bytes(BEFORE)
+    (source / "log").write_bytes(b"one\n")
+
+    async def play() -> None:
+        async with played(source) as kernel:
+            with family(1) as child:
+                one = child.threads[0]
+                await kernel.sent_round(one, b"f", os.O_RDWR)
+                await kernel.unlink(STRANGER, b"f")
+                with pytest.raises(FileNotFoundError):
+                    await kernel.lookup(one, b"f")
+                handle = await kernel.open_to_write(one, b"log", os.O_WRONLY | os.O_APPEND)
+                await kernel.write(handle, 0, b"two\n")
+                await kernel.close(handle)
+
+    trio.run(play)
+    assert (source / "log").read_bytes() == b"one\ntwo\n"
+    assert not (source / "f").exists()
+
+
 def test_A6_append_of_the_family_while_its_editor_closes(tmp_path: Path) -> None:
     """The append needs the editor's copy, which takes a while; the editor, who has changed nothing, closes."""
     source = tmp_path / "source"
