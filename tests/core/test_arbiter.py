@@ -274,11 +274,11 @@ def test_Q2_cost_does_not_grow_with_the_queue(desk: Desk) -> None:
 
     def drain(count: int) -> float:
         desk = Desk()
-        began = time.perf_counter()
+        began = time.process_time()
         handles = [desk.ask(F, 1000 + n, 500, 400, 300)[0] for n in range(count)]
         for handle in handles:
             desk.release(handle)
-        return time.perf_counter() - began
+        return time.process_time() - began
 
     small = min(drain(1000) for _ in range(3))
     assert min(drain(10_000) for _ in range(3)) < 40 * small

@@ -104,8 +104,8 @@ def test_A3_nothing_is_lost_or_held_over_the_limit(stream: bytes, places: list[i
 
 def test_A2_many_small_chunks_are_not_quadratic() -> None:
     records = RecordAssembler(1 << 20)
-    began = time.perf_counter()
+    began = time.process_time()
     for _ in range(1 << 19):
         records.feed(b"ab")
     assert len(records.feed(b"\n").out) == (1 << 20) + 1
-    assert time.perf_counter() - began < 10  # quadratic copying would be 256 GiB
+    assert time.process_time() - began < 10  # quadratic copying would be 256 GiB

@@ -105,8 +105,8 @@ def test_Q2_other_tasks_get_their_turn_under_constant_traffic(pipe: tuple[int, i
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(other)
-            end_s = time.monotonic() + 0.2
-            while time.monotonic() < end_s:
+            end_s = time.process_time() + 0.2
+            while time.process_time() < end_s:
                 await wait(pipe[0])
             nursery.cancel_scope.cancel()
         assert turns > 20
