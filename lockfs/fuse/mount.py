@@ -41,6 +41,13 @@ class PyfuseKernel:
             except OSError:
                 pass
 
+    async def forget_name(self, parent: Node, name: bytes) -> None:
+        """See `Kernel`."""
+        try:
+            await trio.to_thread.run_sync(pyfuse3.invalidate_entry, pyfuse3.InodeT(parent.nodeid), name)
+        except OSError:
+            pass
+
     async def forget_content(self, node: Node) -> None:
         """See `Kernel`. May wait for pages that are just being read, hence the thread."""
         try:

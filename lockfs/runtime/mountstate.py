@@ -38,6 +38,9 @@ class Kernel(Protocol):
     async def forget_content(self, node: Node) -> None:
         """The cached pages of a node are out of date."""
 
+    async def forget_name(self, parent: Node, name: bytes) -> None:
+        """What an entry leads to is to be asked again. Waits for whoever holds the directory's lock."""
+
 
 class MountState:
     """The tables, the arbiter and the store of one mount."""
@@ -242,6 +245,12 @@ class MountState:
         for listed, names in self._noting:
             if listed is directory:
                 names.add(name)
+
+    async def forget_stale_name(self, slot: Slot) -> None:
+        """A session begins here: from now on the kernel asks for the name each time (W3)."""
+        if slot.stale_name:
+            slot.stale_name = False
+            await self.kernel.forget_name(slot.parent, slot.name)
 
     def spawn(self, function: Callable[..., Awaitable[None]], *args: object) -> None:
         """Do something that no request waits for."""

@@ -253,6 +253,9 @@ class Namespace:
         slot = state.slots.get(parent, name)
         if slot is not None and slot.busy:
             state.slots.move(slot, new_parent, new_name)
+        there = state.slots.get(new_parent, new_name)
+        if there is not None:
+            there.stale_name = True
 
     def _leave_target(self, parent: Node, name: bytes, replaced: Node | None) -> None:
         """Another file stands at the entry now: its appenders keep the old one, the family's session has lost it."""

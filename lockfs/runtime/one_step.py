@@ -127,6 +127,7 @@ class OneStep:
         except BaseException:
             self._state.waiting.release(pen)
             raise
+        await self._state.forget_stale_name(slot)
         await self._change_and_close(session, change, caller, pen)
 
     async def _change_and_close(self, session: Session, change: InSession, caller: Caller, pen: HandleId) -> None:

@@ -243,6 +243,7 @@ class Opener:
             raise
         handle = SessionHandle(node, session, caller.writer, hid, True)
         self._sessions.attach(session, handle)
+        await state.forget_stale_name(slot)
         return handle
 
     async def _pen_of(self, session: Session, flags: int, request: Request, caller: Caller) -> tuple[Granted, HandleId]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class Slot:
     """One entry (a name in a directory). It follows the entry when it is renamed (W7)."""
 
-    __slots__ = ("key", "name", "parent", "session", "settling", "twin", "uses")
+    __slots__ = ("key", "name", "parent", "session", "settling", "stale_name", "twin", "uses")
 
     def __init__(self, key: FileKey, parent: Node, name: bytes) -> None:
         self.key = key
@@ -30,6 +30,9 @@ class Slot:
         self.twin: Twin | None = None
         self.settling: trio.Event | None = None
         """The writer has closed, and the commit still waits for the disk: whoever looks now waits for it (W3)."""
+        self.stale_name = False
+        """A rename brought another file here: the kernel may keep the entry that it moved, for as long as it was told
+        before."""
         self.uses = 0
         """Waiters, prepared sessions, pens held in place."""
 

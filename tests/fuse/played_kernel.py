@@ -41,6 +41,9 @@ class DeafKernel:
     async def forget_content(self, node: Node) -> None:
         pass
 
+    async def forget_name(self, parent: Node, name: bytes) -> None:
+        pass
+
 
 @dataclass(frozen=True)
 class Asker:

@@ -135,6 +135,28 @@ def test_W7_session_follows_an_exchange(mount: Place, worker: NewWorker, turned:
     assert (one.read_bytes(), other.read_bytes()) == (b"other 1", b"one 2")
 
 
+@pytest.mark.parametrize("command", ["open", "truncate"])
+def test_W3_what_a_waiter_writes_after_a_rename_over_its_file_is_seen(
+    mount: Place, worker: NewWorker, command: str
+) -> None:
+    """The kernel moves the entry that it has cached, and would show the renamed file for a second more."""
+    path, other = mount.mnt / "f", mount.mnt / "other"
+    path.write_bytes(b"old")
+    other.write_bytes(b"other")
+    holder, waiter = worker(), worker()
+    holder.open(path, "w")
+    pending = waiter.begin_open(path, "w") if command == "open" else waiter.begin("truncate", path, 3)
+    mount.wait_for_waiters(waiter.pid)
+    holder.do("rename", other, path)
+    if command == "open":
+        fd = pending.result()
+        waiter.write(fd, b"new")
+        waiter.close(fd)
+    else:
+        pending.result()
+    assert path.read_bytes() == (b"new" if command == "open" else b"oth")
+
+
 def test_W7_rename_of_one_link_over_another_does_nothing(mount: Place, worker: NewWorker) -> None:
     """As rename(2) says, and whoever writes one of them goes on."""
     one, other = mount.mnt / "one", mount.mnt / "other"
