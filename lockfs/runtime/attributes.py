@@ -21,6 +21,7 @@ from lockfs.runtime.second_walk import SecondWalk
 from lockfs.runtime.session import Session
 from lockfs.runtime.sessions import Sessions
 from lockfs.runtime.statuses import as_announced, new_file_status
+from lockfs.store.entries import set_times
 
 Target = str | tuple[int, bytes]
 """A version of a file: a path through /proc/self/fd, or an entry of an open directory."""
@@ -84,9 +85,9 @@ class Attributes:
         """setattr: the size first, since it may have to wait."""
         if changes.size is not None:
             await self._resize(node, changes.size, handle, request)
-        rest = (changes.mode, changes.uid, changes.gid, changes.atime_ns, changes.mtime_ns)
-        if all(value is None for value in rest):
-            return
+            rest = (changes.mode, changes.uid, changes.gid, changes.atime_ns, changes.mtime_ns)
+            if all(value is None for value in rest):
+                return
         for number, target in enumerate(self.targets(node)):
             try:
                 _apply(target, changes)
@@ -206,23 +207,24 @@ class Attributes:
         return intent is not None and intent.given is node
 
 
+_NOTHING = Changes()
+"""chown(2) with -1 and -1: it still changes ctime."""
+
+
 def _apply(target: Target, changes: Changes) -> None:
     """Change one version: owner before mode, because chown(2) clears setuid bits."""
     directory: int | None
     path: str | bytes
     directory, path = (None, target) if isinstance(target, str) else target
     follow = directory is None  # /proc/self/fd/N leads to the file itself; an entry may be a symbolic link
-    if changes.uid is not None or changes.gid is not None:
+    if changes.uid is not None or changes.gid is not None or changes == _NOTHING:
         uid = -1 if changes.uid is None else changes.uid
         gid = -1 if changes.gid is None else changes.gid
         os.chown(path, uid, gid, dir_fd=directory, follow_symlinks=follow)
     if changes.mode is not None:
         _change_mode(directory, path, changes.mode & 0o7777)
     if changes.atime_ns is not None or changes.mtime_ns is not None:
-        status = os.stat(path, dir_fd=directory, follow_symlinks=follow)
-        atime = status.st_atime_ns if changes.atime_ns is None else changes.atime_ns
-        mtime = status.st_mtime_ns if changes.mtime_ns is None else changes.mtime_ns
-        os.utime(path, ns=(atime, mtime), dir_fd=directory, follow_symlinks=follow)
+        set_times(path, changes.atime_ns, changes.mtime_ns, directory, follow=follow)
 
 
 def _change_mode(directory: int | None, path: str | bytes, mode: int) -> None:

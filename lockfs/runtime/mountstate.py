@@ -217,7 +217,10 @@ class MountState:
         )
 
     def give_ownership(self, fd: int, parent: Node, uid: int, gid: int) -> None:
-        """Make a new file the caller's, and its group the setgid directory's where there is one (W5, mkdir(2))."""
+        """Make a new file the caller's, and its group the setgid directory's where there is one (W5, mkdir(2)).
+
+        It keeps its mode: chown(2) takes setuid and setgid bits away, which a new file may well have (open(2)).
+        """
         directory = os.fstat(self.nodes.dir_fd(parent))
         if directory.st_nlink == 0:
             raise OSError(errno.ENOENT, "the directory was removed")
@@ -225,10 +228,13 @@ class MountState:
             gid = directory.st_gid
         elif uid == os.geteuid() and gid == os.getegid():
             return
+        mode = stat.S_IMODE(os.fstat(fd).st_mode)
         try:
             os.fchown(fd, uid, gid)
         except PermissionError:
-            pass  # not root: every file is the mounting user's
+            return  # not root: every file is the mounting user's
+        if mode & (stat.S_ISUID | stat.S_ISGID):
+            os.fchmod(fd, mode)
 
     @contextmanager
     def noting_commits(self, directory: Node, names: set[bytes]) -> Iterator[None]:

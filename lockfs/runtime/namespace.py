@@ -17,7 +17,7 @@ from lockfs.runtime.openflags import Request
 from lockfs.runtime.session import Session
 from lockfs.runtime.sessions import Sessions
 from lockfs.runtime.slots import Slot
-from lockfs.store.entries import RENAME_EXCHANGE, RENAME_NOREPLACE, rename
+from lockfs.store.entries import RENAME_EXCHANGE, RENAME_NOREPLACE, RENAME_WHITEOUT, rename
 
 
 class Namespace:
@@ -54,6 +54,8 @@ class Namespace:
                 os.chown(name, request.uid, gid, dir_fd=parent_fd, follow_symlinks=False)
             except PermissionError:
                 return status  # not root: everything is the mounting user's
+            if status.st_mode & (stat.S_ISUID | stat.S_ISGID) and not stat.S_ISDIR(status.st_mode):
+                os.chmod(name, stat.S_IMODE(status.st_mode), dir_fd=parent_fd)  # chown(2) took these bits away
             return os.stat(name, dir_fd=parent_fd, follow_symlinks=False)
         return status
 
@@ -170,7 +172,7 @@ class Namespace:
         self, parent: Node, name: bytes, new_parent: Node, new_name: bytes, flags: int, request: Request
     ) -> None:
         """rename(2), renameat2(2). Over a path that a stranger holds: waits a moment, then EBUSY (Q7)."""
-        if flags & ~(RENAME_NOREPLACE | RENAME_EXCHANGE):
+        if flags & ~(RENAME_NOREPLACE | RENAME_EXCHANGE | RENAME_WHITEOUT):
             raise OSError(errno.EINVAL, "unknown flag")
         if parent is new_parent and name == new_name:
             self._find(parent, name)
@@ -208,6 +210,8 @@ class Namespace:
         except FileNotFoundError:
             if session is None or not self._is_own(session, request.tid):
                 raise
+            if flags & RENAME_WHITEOUT:
+                raise OSError(errno.EINVAL, "nothing stands there yet that a whiteout could hide") from None
             self._rename_pending(session, new_parent, new_name, flags)
             return
         try:
@@ -231,6 +235,8 @@ class Namespace:
             self._exchanged(moved, parent, name, replaced, new_parent, new_name)
         else:
             self._moved(moved, parent, name, replaced, new_parent, new_name)
+        if flags & RENAME_WHITEOUT:
+            self._made(parent, name, request)
 
     def _refuse_two_queues(self, parent: Node, name: bytes, new_parent: Node, new_name: bytes) -> None:
         """A session that moves to a name which others queue for would meet them there."""

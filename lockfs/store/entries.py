@@ -1,4 +1,4 @@
-"""System calls on directory entries that Python's os module lacks (renameat2(2), getdents64(2))."""
+"""System calls that Python's os module lacks: renameat2(2), getdents64(2), utimensat(2) in full."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 
 RENAME_NOREPLACE = 1
 RENAME_EXCHANGE = 2
+RENAME_WHITEOUT = 4
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _renameat2 = _libc.renameat2
@@ -14,6 +15,15 @@ _renameat2.argtypes = [ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_cha
 _getdents64 = _libc.getdents64
 _getdents64.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t]
 _getdents64.restype = ctypes.c_ssize_t
+_utimensat = _libc.utimensat
+_utimensat.argtypes = [ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p, ctypes.c_int]
+_futimens = _libc.futimens
+_futimens.argtypes = [ctypes.c_int, ctypes.c_void_p]
+_AT_FDCWD = -100
+_AT_SYMLINK_NOFOLLOW = 0x100
+_UTIME_NOW = (1 << 30) - 1
+_UTIME_OMIT = (1 << 30) - 2
+_Times = ctypes.c_int64 * 4
 
 
 def read_entries(fd: int, size: int) -> bytes:
@@ -42,3 +52,26 @@ def rename(old_fd: int, old: bytes, new_fd: int, new: bytes, flags: int = 0) -> 
     elif _renameat2(old_fd, old, new_fd, new, flags) != 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
+
+
+def set_times(
+    path: str | bytes, atime_ns: int | None, mtime_ns: int | None, dir_fd: int | None, *, follow: bool
+) -> None:
+    """utimensat(2), in nanoseconds; None leaves a time as it is. Raises OSError."""
+    times = _Times(*_timespec(atime_ns), *_timespec(mtime_ns))
+    flags = 0 if follow else _AT_SYMLINK_NOFOLLOW
+    if _utimensat(_AT_FDCWD if dir_fd is None else dir_fd, os.fsencode(path), times, flags) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
+def set_modified_now(fd: int, atime_ns: int) -> None:
+    """futimens(3): mtime becomes the filesystem's present, by its own clock, so that no later write is older by it;
+    atime this. Raises OSError."""
+    if _futimens(fd, _Times(*_timespec(atime_ns), 0, _UTIME_NOW)) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
+def _timespec(time_ns: int | None) -> tuple[int, int]:
+    return (0, _UTIME_OMIT) if time_ns is None else divmod(time_ns, 10**9)

@@ -10,15 +10,12 @@ import fcntl
 import itertools
 import os
 import stat
-import time
 from collections import deque
 from dataclasses import dataclass
 
-from lockfs.store.entries import names_in
+from lockfs.store.entries import names_in, set_modified_now
 from lockfs.store.labels import reached
 
-_CLOCK_REALTIME_COARSE = 5
-"""The clock that filesystems take times from; Python has no name for it. A later write may not get an earlier time."""
 _FICLONE = 0x40049409  # ioctl_ficlone(2): share the extents instead of copying
 _COPY_CHUNK = 8 << 20
 _POOL = 16
@@ -202,7 +199,14 @@ def adopt_attributes(fd: int, status: os.stat_result, *, keep_set_ids: bool = Tr
 
 def stamp(fd: int, atime_ns: int) -> None:
     """The times of a staged file whose content changes now: who changes a file has not read it."""
-    os.utime(fd, ns=(atime_ns, time.clock_gettime_ns(_CLOCK_REALTIME_COARSE)))
+    set_modified_now(fd, atime_ns)
+
+
+def drop_set_ids(fd: int) -> None:
+    """What write(2), truncate(2) and O_TRUNC by anyone but root do: setuid and setgid bits go."""
+    mode = os.fstat(fd).st_mode
+    if mode & (stat.S_ISUID | stat.S_ISGID):
+        _drop_set_ids(fd, mode)
 
 
 def without_set_ids(mode: int) -> int:
