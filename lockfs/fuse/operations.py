@@ -101,9 +101,9 @@ class Operations(pyfuse3.Operations):
         status = as_announced(node, status)
         entry_s = 0.0 if slot is not None and slot.busy else self._cache_s
         # Only getattr can tell an inode number that differs from the node's: have the kernel ask.
-        attr_s = (
-            0.0 if entry_s == 0.0 or node.growing or node.nodeid != self._nodes.number_shown(status) else self._cache_s
-        )
+        known = node.nodeid == self._nodes.number_shown(status)
+        changing = node.growing or self._fs.state.slots.inside(node)
+        attr_s = self._cache_s if entry_s and known and not changing else 0.0
         return attributes_of(status, node.nodeid, entry_s, attr_s)
 
     @guarded
@@ -133,7 +133,9 @@ class Operations(pyfuse3.Operations):
 
     def _attributes(self, node: Node, tid: int) -> EntryAttributes:
         status = self._fs.attributes.status(node, tid)
-        fleeting = node.session is not None or node.twin is not None or node.growing
+        fleeting = (
+            node.session is not None or node.twin is not None or node.growing or self._fs.state.slots.inside(node)
+        )
         return attributes_of(status, self._nodes.number_shown(status), 0, 0 if fleeting else self._cache_s)
 
     @guarded

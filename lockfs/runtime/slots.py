@@ -52,6 +52,7 @@ class SlotTable:
     def __init__(self, nodes: NodeTable) -> None:
         self._nodes = nodes
         self._slots: dict[tuple[int, bytes], Slot] = {}
+        self._inside: dict[int, int] = {}
         self._keys = itertools.count(1)
 
     def get(self, parent: Node, name: bytes) -> Slot | None:
@@ -63,9 +64,18 @@ class SlotTable:
         slot = self._slots.get((parent.nodeid, name))
         if slot is None:
             slot = Slot(FileKey(next(self._keys)), parent, name)
-            self._slots[(parent.nodeid, name)] = slot
-            self._nodes.pin(parent)
+            self._insert(slot)
         return slot
+
+    def _insert(self, slot: Slot) -> None:
+        parent_id = slot.parent.nodeid
+        self._slots[(parent_id, slot.name)] = slot
+        self._inside[parent_id] = self._inside.get(parent_id, 0) + 1
+        self._nodes.pin(slot.parent)
+
+    def inside(self, directory: Node) -> bool:
+        """Whether entries of this directory are in use: a commit may change its times at any moment."""
+        return directory.nodeid in self._inside
 
     def is_current(self, slot: Slot) -> bool:
         """Whether the slot still stands for its entry; a rename may have put another in its place."""
@@ -88,6 +98,9 @@ class SlotTable:
     def _remove(self, slot: Slot) -> None:
         if self._slots.get((slot.parent.nodeid, slot.name)) is slot:
             del self._slots[(slot.parent.nodeid, slot.name)]
+            left = self._inside.pop(slot.parent.nodeid) - 1
+            if left:
+                self._inside[slot.parent.nodeid] = left
             self._nodes.unpin(slot.parent)
 
     def move(self, slot: Slot, parent: Node, name: bytes) -> None:
@@ -98,8 +111,7 @@ class SlotTable:
         self._remove(slot)
         slot.parent = parent
         slot.name = name
-        self._slots[(parent.nodeid, name)] = slot
-        self._nodes.pin(parent)
+        self._insert(slot)
 
     def exchange(self, one: tuple[Node, bytes], other: tuple[Node, bytes]) -> None:
         """Two entries changed places (RENAME_EXCHANGE)."""
@@ -111,8 +123,7 @@ class SlotTable:
             if slot is not None:
                 slot.parent = parent
                 slot.name = name
-                self._slots[(parent.nodeid, name)] = slot
-                self._nodes.pin(parent)
+                self._insert(slot)
 
     def __iter__(self) -> Iterator[Slot]:
         return iter(list(self._slots.values()))
