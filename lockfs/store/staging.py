@@ -202,13 +202,6 @@ def stamp(fd: int, atime_ns: int) -> None:
     set_modified_now(fd, atime_ns)
 
 
-def drop_set_ids(fd: int) -> None:
-    """What write(2), truncate(2) and O_TRUNC by anyone but root do: setuid and setgid bits go."""
-    mode = os.fstat(fd).st_mode
-    if mode & (stat.S_ISUID | stat.S_ISGID):
-        _drop_set_ids(fd, mode)
-
-
 def without_set_ids(mode: int) -> int:
     """A mode after a change by somebody without privileges (write(2), truncate(2))."""
     drop = stat.S_ISUID | (stat.S_ISGID if mode & stat.S_IXGRP else 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import fcntl
 import os
 import stat
@@ -55,7 +56,11 @@ def creat(path: Path, mode: int) -> int:
 def openat2(path: Path, flags: int, mode: int = 0, resolve: int = 0) -> int:
     """openat2(2)."""
     how = (ctypes.c_uint64 * 3)(flags, mode, resolve)
-    return _checked(_libc.syscall(_SYS_OPENAT2, AT_FDCWD, os.fsencode(path), ctypes.byref(how), ctypes.sizeof(how)))
+    for _ in range(100):
+        fd = _libc.syscall(_SYS_OPENAT2, AT_FDCWD, os.fsencode(path), ctypes.byref(how), ctypes.sizeof(how))
+        if fd >= 0 or ctypes.get_errno() != errno.EAGAIN:  # somebody renamed or mounted something, anywhere
+            break
+    return _checked(fd)
 
 
 def linkat(directory: int, old: Path, new_directory: int, new: Path, flags: int) -> None:
@@ -88,13 +93,16 @@ def fchownat(directory: int, path: Path, uid: int, gid: int, flags: int) -> None
     _checked(_libc.fchownat(directory, os.fsencode(path), uid, gid, flags))
 
 
-def utimensat(
-    directory: int, path: Path | None, atime: tuple[int, int], mtime: tuple[int, int], flags: int = 0
-) -> None:
-    """utimensat(2); times as (seconds, nanoseconds), the latter also UTIME_NOW and UTIME_OMIT. None: the descriptor."""
+def utimensat(directory: int, path: Path, atime: tuple[int, int], mtime: tuple[int, int], flags: int = 0) -> None:
+    """utimensat(2); times as (seconds, nanoseconds), the latter also UTIME_NOW and UTIME_OMIT."""
     times = (_Timespec * 2)(_Timespec(*atime), _Timespec(*mtime))
-    name = None if path is None else os.fsencode(path)
-    _checked(_libc.utimensat(directory, name, ctypes.byref(times), flags))
+    _checked(_libc.utimensat(directory, os.fsencode(path), ctypes.byref(times), flags))
+
+
+def futimens(fd: int, atime: tuple[int, int], mtime: tuple[int, int]) -> None:
+    """futimens(3); times as for utimensat."""
+    times = (_Timespec * 2)(_Timespec(*atime), _Timespec(*mtime))
+    _checked(_libc.futimens(fd, ctypes.byref(times)))
 
 
 def utime_null(path: Path) -> None:
@@ -117,6 +125,19 @@ def statx(directory: int, path: Path, flags: int = 0, mask: int = 0xFFF) -> dict
     if not stat.S_ISDIR(mode):
         found["size"] = number(40, 8)
     return found
+
+
+def by_handle(path: Path) -> bool:
+    """name_to_handle_at(2), then open_by_handle_at(2), which needs root: whether it leads to the same file."""
+    handle = (ctypes.c_uint8 * 136)(128)
+    mount = ctypes.c_int()
+    name = os.fsencode(path)
+    _checked(_libc.name_to_handle_at(AT_FDCWD, name, ctypes.byref(handle), ctypes.byref(mount), 0))
+    fd = _checked(_libc.open_by_handle_at(AT_FDCWD, ctypes.byref(handle), os.O_RDONLY))
+    try:
+        return same_file(path, fd)
+    finally:
+        os.close(fd)
 
 
 def getfl(fd: int) -> int:

@@ -23,7 +23,7 @@ def table(can_mount: None, no_mount_left: None) -> Iterator[Table]:
     base.chmod(0o755)
     (base / "plain").mkdir()
     try:
-        with mounted(base, *(["--allow-other"] if AS_ROOT else [])) as mount:
+        with mounted(base, *(["--allow-other", "-o", "suid,dev"] if AS_ROOT else [])) as mount:
             live_mounts.append(mount)
             table = Table(base / "plain", mount.mnt, mount.source)
             try:

@@ -1,5 +1,7 @@
 """The differences between a plain directory and a mount that promises require, each by a name of its own.
 
+Those with "FUSE" in the place of a promise are what the kernel, or the binding, gives no filesystem the means for.
+
 A case that shows one says so (`differs=`); one that no case shows any more fails a test.
 """
 
@@ -33,7 +35,30 @@ COMMIT_BREAKS_LINKS = _named(
 COMMIT_IS_A_RENAME = _named(
     "a commit changes the directory",
     "W2",
-    "A commit renames the new version over the old one: the directory's mtime and ctime change with it.",
+    "A commit renames the new version over the old one: the directory's mtime and ctime change with it, and the "
+    "file's ctime.",
+)
+NEW_FILE_APPEARS_AT_COMMIT = _named(
+    "a new file appears when it is closed",
+    "W2",
+    "The entry is made by the commit: that is when the directory's mtime and ctime change, not at the open.",
+)
+NO_BIRTH_TIME = _named(
+    "no time of birth", "FUSE", "statx(2) has no btime, and no attributes (append-only, immutable) of the file."
+)
+FIFO_TIMES = _named(
+    "times of FIFOs", "FUSE", "Bytes through a FIFO stay in the kernel, which changes no times for FUSE."
+)
+LINKS_COUNT_TWICE = _named(
+    "a writer's path may have 20 symbolic links",
+    "W2",
+    "The kernel walks the path a second time to the writer's own version, and counts the links of both walks: the "
+    "limit of 40 is one of 20 for an open that writes.",
+)
+HIDDEN = _named(
+    "lockfs's own directory",
+    "C1, C3",
+    "At the root of the mount, and only there, .lockfs is there by name, may not be made, replaced, moved or removed.",
 )
 KILLED_WRITER = _named(
     "a killed writer publishes nothing",
@@ -114,5 +139,6 @@ CACHED_READS = _named(
 SETGID_WITHOUT_EXECUTE = _named(
     "setgid without group execute stays",
     "FUSE",
-    "A write by a stranger clears setuid, and setgid with group execute; the kernel's FUSE code leaves the rare other.",
+    "A write (or truncate(2), or chown(2)) by a stranger clears setuid, and setgid with group execute; the kernel's FUSE"
+    " code leaves the rare other.",
 )

@@ -6,7 +6,6 @@ It starts as root, loads the table, and gives its privileges up for good before 
 from __future__ import annotations
 
 import ctypes
-import errno
 import os
 import pickle
 import select
@@ -83,19 +82,16 @@ def act_out(case: Case, rule: str, person: Person, folder: bytes, different: boo
     try:
         case.function(act)
     finally:
-        for fd in _descriptors() - before:
-            try:
-                os.close(fd)
-            except OSError as error:  # listing the descriptors takes one
-                if error.errno != errno.EBADF:
-                    act.note("closing what was left open", os.strerror(error.errno or 0))
+        for fd in sorted(_descriptors() - before):
+            os.close(fd)
         os.umask(old_umask)
         os.chdir("/")
     return act.steps
 
 
 def _descriptors() -> set[int]:
-    return {int(name) for name in os.listdir("/proc/self/fd")}
+    listed = [int(name) for name in os.listdir("/proc/self/fd")]
+    return {fd for fd in listed if os.path.lexists(f"/proc/self/fd/{fd}")}  # without the listing's own
 
 
 def become(person: Person) -> None:

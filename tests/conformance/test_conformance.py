@@ -18,8 +18,10 @@ from tests.conformance.people import OWNER
 from tests.conformance.runner import Child, act_out
 from tests.conformance.table import Table
 
+RUNS = [pytest.param(run, id=str(run), marks=[pytest.mark.slow] if run.is_repetition else []) for run in all_runs()]
 
-@pytest.mark.parametrize("run", all_runs(), ids=str)
+
+@pytest.mark.parametrize("run", RUNS)
 def test_agrees(table: Table, run: Run) -> None:
     table.check(run)
 
