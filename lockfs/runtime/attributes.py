@@ -21,7 +21,7 @@ from lockfs.runtime.second_walk import SecondWalk
 from lockfs.runtime.session import Session
 from lockfs.runtime.sessions import Sessions
 from lockfs.runtime.statuses import as_announced, new_file_status
-from lockfs.store.entries import set_times
+from lockfs.store.entries import change_mode, set_times
 
 Target = str | tuple[int, bytes]
 """A version of a file: a path through /proc/self/fd, or an entry of an open directory."""
@@ -222,18 +222,6 @@ def _apply(target: Target, changes: Changes) -> None:
         gid = -1 if changes.gid is None else changes.gid
         os.chown(path, uid, gid, dir_fd=directory, follow_symlinks=follow)
     if changes.mode is not None:
-        _change_mode(directory, path, changes.mode & 0o7777)
+        change_mode(directory, path, changes.mode & 0o7777)
     if changes.atime_ns is not None or changes.mtime_ns is not None:
         set_times(path, changes.atime_ns, changes.mtime_ns, directory, follow=follow)
-
-
-def _change_mode(directory: int | None, path: str | bytes, mode: int) -> None:
-    """chmod(2) that does not follow a symbolic link which has just taken the entry's place (M2)."""
-    if directory is None:
-        os.chmod(path, mode)
-        return
-    fd = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
-    try:
-        os.chmod(f"/proc/self/fd/{fd}", mode)
-    finally:
-        os.close(fd)

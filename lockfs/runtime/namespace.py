@@ -17,7 +17,7 @@ from lockfs.runtime.openflags import Request
 from lockfs.runtime.session import Session
 from lockfs.runtime.sessions import Sessions
 from lockfs.runtime.slots import Slot
-from lockfs.store.entries import RENAME_EXCHANGE, RENAME_NOREPLACE, RENAME_WHITEOUT, rename
+from lockfs.store.entries import RENAME_EXCHANGE, RENAME_NOREPLACE, RENAME_WHITEOUT, change_mode, rename
 
 
 class Namespace:
@@ -55,7 +55,7 @@ class Namespace:
             except PermissionError:
                 return status  # not root: everything is the mounting user's
             if status.st_mode & (stat.S_ISUID | stat.S_ISGID) and not stat.S_ISDIR(status.st_mode):
-                os.chmod(name, stat.S_IMODE(status.st_mode), dir_fd=parent_fd)  # chown(2) took these bits away
+                change_mode(parent_fd, name, stat.S_IMODE(status.st_mode))  # chown(2) took these bits away
             return os.stat(name, dir_fd=parent_fd, follow_symlinks=False)
         return status
 

@@ -75,3 +75,16 @@ def set_modified_now(fd: int, atime_ns: int) -> None:
 
 def _timespec(time_ns: int | None) -> tuple[int, int]:
     return (0, _UTIME_OMIT) if time_ns is None else divmod(time_ns, 10**9)
+
+
+def change_mode(dir_fd: int | None, path: str | bytes, mode: int) -> None:
+    """chmod(2) that does not follow a symbolic link which has just taken the entry's place (M2); without `dir_fd`, the
+    path is one through /proc/self/fd. Raises OSError."""
+    if dir_fd is None:
+        os.chmod(path, mode)
+        return
+    fd = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=dir_fd)
+    try:
+        os.chmod(f"/proc/self/fd/{fd}", mode)
+    finally:
+        os.close(fd)
