@@ -69,7 +69,8 @@ def _process_exists(pid: int) -> bool:
 
 
 def _still_mounted(mount: Mount) -> bool:
-    return any(mount.mount_id == other.mount_id for other in mounts.read_table())
+    """The kernel gives a mount's number to the next one at once, so the number alone does not tell."""
+    return mount in mounts.read_table()
 
 
 def ask_to_end(pid: int, timeout_s: float) -> bool:

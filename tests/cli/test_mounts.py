@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lockfs.cli import mounts
+from lockfs.cli import mounts, umount
 
 ROOT = b"22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw\n"
 WORK = b"40 22 0:45 / /mnt/work rw,nosuid shared:7 master:3 - fuse.lockfs /data rw,user_id=0\n"
@@ -98,3 +99,12 @@ def test_resolve_of_a_loop_of_links_ends(tmp_path: Path) -> None:
     (tmp_path / "a").symlink_to("b")
     (tmp_path / "b").symlink_to("a")
     assert mounts.resolve(tmp_path / "a", [])
+
+
+def test_a_mount_that_got_the_number_of_one_that_went_is_another_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`lockfs umount` asks whether what it ended is still there, while others mount."""
+    [gone], [new] = mounts.parse(WORK), mounts.parse(WORK.replace(b"/mnt/work", b"/mnt/new"))
+    assert gone.mount_id == new.mount_id
+    monkeypatch.setattr(mounts, "read_table", lambda: [new])
+    assert not umount._still_mounted(gone)
+    assert umount._still_mounted(new)
