@@ -24,7 +24,7 @@ did not touch stay those of 2001), and the backing directory behind the mount.
 - Where a promise requires a difference: `differs=[COMMIT_IS_A_RENAME.at("times", rules=[PROTECTED])]`. Its name stands
   in `named.py`, with the promise. The patterns (fnmatch) match what the report of the failure calls the place; each
   must match something in every run that it is for, or the case fails as stale.
-- Without `--all` each case runs by everybody for protected files, and by one person for each other rule.
+- The fast run has the owner and somebody else for protected files, and one of them for each other rule.
 - More calls in one case cost less than more cases. Independent ones may share a case, if the function's line says what
   they are about; a failure names the call.
 
@@ -115,7 +115,7 @@ class Run:
     @property
     def is_repetition(self) -> bool:
         """Left to the thorough run: permissions hardly depend on the rule, nor what a rule does on the person."""
-        representative = {PROTECTED: EVERYBODY, SHARED: (OWNER,), LIVE: (OTHER,)}[self.rule]
+        representative = {PROTECTED: (OWNER, OTHER), SHARED: (OWNER,), LIVE: (OTHER,)}[self.rule]
         among = [person for person in representative if person in self.case.people] or self.case.people[:1]
         return self.person not in among
 
