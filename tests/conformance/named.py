@@ -139,6 +139,6 @@ CACHED_READS = _named(
 SETGID_WITHOUT_EXECUTE = _named(
     "setgid without group execute stays",
     "FUSE",
-    "A write (or truncate(2), or chown(2)) by a stranger clears setuid, and setgid with group execute; the kernel's FUSE"
-    " code leaves the rare other.",
+    "A write (or truncate(2), or chown(2)) by a stranger clears setuid, and setgid with group execute; FUSE in the"
+    " kernel leaves the rare other.",
 )
