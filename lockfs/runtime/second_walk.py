@@ -76,11 +76,13 @@ class SecondWalk:
             slot = slot or self._state.slots.obtain(parent, name)
             if slot.twin is not None and slot.twin.handles and slot.session is None:
                 self._leave_if_replaced(slot.twin, status)
+            slot = self._state.slots.obtain(parent, name)
             intent.error = None
             try:
-                return self._given(intent, self._state.slots.obtain(parent, name))
+                return self._given(intent, slot)
             except OSError as error:  # a full or read-only disk: the open that follows says so
                 intent.error = error
+                self._state.slots.drop_if_idle(slot)
                 return None
         session = slot.session if slot is not None else None
         if session is None or not self._sessions.is_family(session, self._state.processes.caller(tid).lineage):
