@@ -19,7 +19,7 @@ from lockfs.runtime.events import log, shown
 from lockfs.runtime.handles import AppendHandle
 from lockfs.runtime.mountstate import MountState
 from lockfs.runtime.nodes import Node
-from lockfs.runtime.processes import Caller, appends_now, command, has_children, killed_by
+from lockfs.runtime.processes import Caller, append_flags, command, has_children, killed_by
 from lockfs.runtime.sessions import Sessions
 from lockfs.runtime.slots import Slot
 from lockfs.runtime.statuses import new_file_status, with_fields
@@ -32,7 +32,18 @@ from lockfs.store.staging import append_all
 class Twin:
     """The appenders' inode of one entry. `slot` None: the entry was removed, the appenders keep the old file."""
 
-    __slots__ = ("custody", "fd", "file_id", "handles", "kernels_end", "new_file", "node", "shown_number", "slot")
+    __slots__ = (
+        "custody",
+        "fd",
+        "file_id",
+        "handles",
+        "kernels_end",
+        "new_file",
+        "node",
+        "shown_end",
+        "shown_number",
+        "slot",
+    )
 
     def __init__(self, slot: Slot, node: Node) -> None:
         self.slot: Slot | None = slot
@@ -48,6 +59,8 @@ class Twin:
         self.handles: set[AppendHandle] = set()
         self.kernels_end = -1
         """What the kernel takes for the file's end after the last write: O_APPEND writes come for there."""
+        self.shown_end = -1
+        """The size that the kernel was told last: O_APPEND writes may come for there, too."""
         self.shown_number = 0
         """The inode number that fstat(2) of the appenders shows."""
 
@@ -160,12 +173,12 @@ class Appends:
         """
         twin = handle.twin
         expected, twin.kernels_end = twin.kernels_end, offset + size
-        if offset == expected:
+        if offset in (expected, twin.shown_end):
             return False
         end = os.fstat(twin.fd).st_size
         if end <= offset <= end + sum(len(one.records.tail) for one in twin.handles):
             return False
-        if appends_now(handle.caller.writer.pid, {twin.node.nodeid, twin.shown_number}) is not False:
+        if False not in append_flags(handle.caller.writer.pid, {twin.node.nodeid, twin.shown_number}):
             return False
         twin.kernels_end = max(expected, offset + size)
         return True
@@ -296,11 +309,15 @@ class Appends:
         return sum(len(h.records.tail) for h in twin.handles if h.caller.writer == writer)
 
     def read(self, handle: AppendHandle, offset: int, size: int) -> bytes:
-        """pread(2) that sees the handle's own tail behind the file's end (W4)."""
-        data = os.pread(handle.twin.fd, size, offset)
+        """pread(2) that sees the handle's own tail behind the file's end, and its family's session (W4, A6)."""
+        slot = handle.twin.slot
+        session = slot.session if slot is not None else None
+        own = session is not None and self._sessions.is_family(session, handle.caller.lineage)
+        fd = session.read_fd if session is not None and own else handle.twin.fd
+        data = os.pread(fd, size, offset)
         tail = handle.records.tail
         if tail and len(data) < size:
-            end = os.fstat(handle.twin.fd).st_size
+            end = os.fstat(fd).st_size
             start = max(offset + len(data) - end, 0)
             data += tail[start : start + size - len(data)]
         return data
@@ -309,6 +326,7 @@ class Appends:
         """fstat(2) as this process sees it. Raises OSError(ESTALE) before the first open."""
         status = self._status(twin, tid)
         twin.shown_number = self._state.nodes.number_shown(status)
+        twin.shown_end = status.st_size
         return status
 
     def _status(self, twin: Twin, tid: int) -> os.stat_result:

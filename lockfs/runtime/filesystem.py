@@ -19,7 +19,7 @@ from lockfs.runtime.namespace import Namespace
 from lockfs.runtime.nodes import Node
 from lockfs.runtime.one_step import OneStep
 from lockfs.runtime.opening import Opener
-from lockfs.runtime.processes import appends_now
+from lockfs.runtime.processes import append_flags
 from lockfs.runtime.reading import Reader
 from lockfs.runtime.second_walk import SecondWalk
 from lockfs.runtime.sessions import Sessions
@@ -106,8 +106,9 @@ class Filesystem:
             inodes.add(shown(handle.session.status()))
         elif isinstance(handle, PlainHandle):
             writer, opened_so = handle.writer, handle.appends
-        now = appends_now(writer.pid, inodes) if writer is not None else None
-        return size if now or (now is None and opened_so) else offset
+        flags = append_flags(writer.pid, inodes) if writer is not None else frozenset()
+        appends = flags == {True} or (opened_so and not flags)
+        return size if appends else offset
 
     async def flush(self, handle: FileHandle) -> None:
         """One close(2) of a descriptor."""

@@ -149,9 +149,9 @@ def killed_by(writer: WriterId) -> int:
     return int(fields[49]) & 0x7F
 
 
-def appends_now(pid: int, inodes: Container[int]) -> bool | None:
-    """Whether the descriptors by which a process may write these inodes have O_APPEND now; None when they disagree or
-    none can be seen.
+def append_flags(pid: int, inodes: Container[int]) -> frozenset[bool]:
+    """Whether the descriptors by which a process may write these inodes have O_APPEND now: what is found among them,
+    nothing if none can be seen.
 
     proc_pid_fdinfo(5), which asks nothing of the filesystem that the files are on, as stat(2) would.
     """
@@ -163,8 +163,8 @@ def appends_now(pid: int, inodes: Container[int]) -> bool | None:
             if flags & os.O_ACCMODE != os.O_RDONLY and int(fields[b"ino"]) in inodes:
                 found.add(bool(flags & os.O_APPEND))
     except (OSError, ValueError, KeyError):
-        return None
-    return found.pop() if len(found) == 1 else None
+        return frozenset()
+    return frozenset(found)
 
 
 def is_alive(tid: int) -> bool:

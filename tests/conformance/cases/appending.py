@@ -228,6 +228,43 @@ def a_writer_after_appenders(act: Act) -> None:
 
 
 @case(each=ALL_RULES, people=BOTH)
+def an_appender_reads_what_the_writer_writes(act: Act) -> None:
+    """In one family: a descriptor opened to append reads, and measures, the file as it is while it is rewritten."""
+    for flags in (os.O_RDWR, os.O_RDWR | os.O_TRUNC):
+        raw.write_file(act.x, b"start\n")
+        appender = act.open(act.x, APPEND)
+        act.write(appender, b"appended\n")
+        writer = act.open(act.x, flags)
+        look(act, appender)
+        act.write(writer, b"WRITTEN\n")
+        look(act, appender)
+        act.ftruncate(writer, 4)
+        look(act, appender)
+        act.close(writer)
+        look(act, appender)
+        act.close(appender)
+
+
+@case(each=ALL_RULES, people=BOTH)
+def append_cleared_on_one_of_several(act: Act) -> None:
+    """One descriptor of a process has lost O_APPEND, another one of the same file keeps it."""
+    raw.write_file(act.x, b"0123456789\n")
+    one, other = act.open(act.x, APPEND), act.open(act.x, APPEND)
+    act.write(other, b"other\n")
+    raw.setfl(one, 0)
+    for offset in (3, 40, 0):
+        act.pwrite(one, b"ONE\n", offset)
+        act.write(other, b"other again\n")
+        look(act, one)
+    act.ftruncate(other, 15)
+    act.pwrite(one, b"TWO\n", 5)
+    act.write(other, b"the end\n")
+    act.close(one)
+    act.close(other)
+    act.call("content", raw.content, act.x)
+
+
+@case(each=ALL_RULES, people=BOTH)
 def appends_by_children(act: Act) -> None:
     """Shell redirections with >> inside one with >, and inside one with >>; /dev/stdout."""
     for script in (
