@@ -42,8 +42,8 @@ class OneStep:
         caller = state.processes.caller(request.tid)
         pen = state.new_handle_id()
         change = partial(self._sessions.resize, size=size)
-        granted = await state.acquire(session.slot, pen, Kind.PEN, caller, request.tid)
-        if granted.joined and session.slot.session is not None:
+        await state.acquire(session.slot, pen, Kind.PEN, caller, request.tid)
+        if session.slot.session is not None:
             await self._change_and_close(session.slot.session, change, caller, pen)
         else:
             await self._with_pen(session, SessionKind.TRUNCATE, change, caller, pen)
@@ -83,8 +83,8 @@ class OneStep:
             return
         state = self._state
         pen = state.new_handle_id()
-        granted = await state.acquire_briefly(slot, pen, Kind.PEN, caller, tid)
-        if granted.joined and slot.session is not None:
+        await state.acquire_briefly(slot, pen, Kind.PEN, caller, tid)
+        if slot.session is not None:
             for handle in slot.session.handles:
                 handle.node.kernel_lags = True
             await self._change_and_close(slot.session, in_session, caller, pen)

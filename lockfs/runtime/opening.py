@@ -6,7 +6,7 @@ import errno
 import os
 import stat
 
-from lockfs.core.arbiter import Granted, Kind
+from lockfs.core.arbiter import Kind
 from lockfs.core.ids import HandleId
 from lockfs.core.policy import DATABASE_HEADER_SIZE, Mode, database_of
 from lockfs.core.session import State
@@ -223,10 +223,10 @@ class Opener:
     ) -> SessionHandle:
         """The second open: get the pen, which may take a while, then begin (W1, Q1)."""
         state = self._state
-        granted, hid = await self._pen_of(session, flags, request, caller)
+        hid = await self._pen_of(session, flags, request, caller)
         slot = session.slot
         try:
-            if granted.joined and slot.session is not None:  # the family got the pen meanwhile
+            if slot.session is not None:  # the family's: of those granted together, another one came first
                 return self._join_late(node, session, slot.session, caller, hid)
             base = self._base(slot)
             if base is None and not intent.may_create:
@@ -246,8 +246,8 @@ class Opener:
         await state.forget_stale_name(slot)
         return handle
 
-    async def _pen_of(self, session: Session, flags: int, request: Request, caller: Caller) -> tuple[Granted, HandleId]:
-        """The pen for a session that is about to begin, and its handle.
+    async def _pen_of(self, session: Session, flags: int, request: Request, caller: Caller) -> HandleId:
+        """The pen for a session that is about to begin.
 
         A rename may have put a file that is being written in the place of the one that was waited for: then the
         session is for that one, and waits once more.
@@ -256,9 +256,9 @@ class Opener:
         nonblocking = bool(flags & os.O_NONBLOCK)
         while True:
             hid, slot = state.new_handle_id(), session.slot
-            granted = await state.acquire(slot, hid, Kind.PEN, caller, request.tid, nonblocking=nonblocking)
-            if state.slots.is_current(slot) or (granted.joined and slot.session is not None):
-                return granted, hid
+            await state.acquire(slot, hid, Kind.PEN, caller, request.tid, nonblocking=nonblocking)
+            if state.slots.is_current(slot) or slot.session is not None:
+                return hid
             session.slot = state.slots.obtain(slot.parent, slot.name)
             state.slots.in_use(session.slot)
             state.waiting.release(hid)

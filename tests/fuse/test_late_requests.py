@@ -245,6 +245,36 @@ def test_Q1_pens_are_given_back_when_two_threads_are_expected(tmp_path: Path) ->
     assert (source / "f").read_bytes() == BEFORE[:4] + b"2222" + BEFORE[8:]
 
 
+def test_W1_one_session_for_threads_that_waited_together(tmp_path: Path) -> None:
+    """They get the pen in one moment, and go on in any order: whoever comes first begins, the others join."""
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "f").write_bytes(BEFORE)
+
+    async def write(kernel: PlayedKernel, thread: Asker, number: int, ready: trio.Event) -> None:
+        handle = await kernel.open_to_write(thread, b"f")
+        await kernel.write(handle, 4 * number, b"%d" % number * 4)
+        await ready.wait()
+        await kernel.close(handle)
+
+    async def play() -> None:
+        async with played(source) as kernel:
+            with family(6) as child:
+                held = await kernel.open_to_write(STRANGER, b"f")
+                ready = trio.Event()
+                async with trio.open_nursery() as nursery:
+                    for number, thread in enumerate(child.threads):
+                        nursery.start_soon(write, kernel, thread, number, ready)
+                    await wait_all_tasks_blocked()
+                    await kernel.close(held)
+                    await wait_all_tasks_blocked()
+                    assert len(kernel.filesystem.sessions.open) == 1
+                    ready.set()
+
+    trio.run(play)
+    assert (source / "f").read_bytes() == b"000011112222333344445555" + BEFORE[24:]
+
+
 def test_W1_truncate_after_the_family_closed(tmp_path: Path) -> None:
     """The same with truncate(2), which is sent round like an open."""
     source = tmp_path / "source"
