@@ -107,7 +107,7 @@ def times_of_new_files(act: Act) -> None:
         act.close(fd)
         status = os.stat(path)
         act.note("closed", [stamp >= began_ns for stamp in (status.st_atime_ns, status.st_mtime_ns)])
-    for command in (f"touch t{act.x}", f": > s{act.x}", f"cp -p 0{act.x} p{act.x}"):
+    for command in (f"touch t{act.x}", f": > s{act.x}", f"cp 0{act.x} p{act.x}"):
         began_ns = time.clock_gettime_ns(5)
         act.call("command", partial(subprocess.call, ["sh", "-c", command]))
         status = os.stat(command.split()[-1])
