@@ -9,12 +9,14 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
 from pyfuse3 import InodeT
 from trio.testing import wait_all_tasks_blocked
 
+from lockfs.core.arbiter import Granted
 from lockfs.runtime.session import Session
 from tests.fuse.played_kernel import Asker, PlayedKernel, played
 from tests.support import programs
@@ -259,15 +261,25 @@ def test_W1_one_session_for_threads_that_waited_together(tmp_path: Path) -> None
 
     async def play() -> None:
         async with played(source) as kernel:
-            with family(6) as child:
-                held = await kernel.open_to_write(STRANGER, b"f")
+            state = kernel.filesystem.state
+            acquire = state.acquire
+
+            async def owner_goes_on_last(*args: Any, **options: Any) -> Granted:
+                granted = await acquire(*args, **options)
+                if not granted.joined:
+                    await wait_all_tasks_blocked()
+                return granted
+
+            state.acquire = owner_goes_on_last  # type: ignore[method-assign]
+            with family(6) as child, family(1) as others:
+                held = await kernel.open_to_write(others.threads[0], b"f")
                 ready = trio.Event()
                 async with trio.open_nursery() as nursery:
                     for number, thread in enumerate(child.threads):
                         nursery.start_soon(write, kernel, thread, number, ready)
                     await wait_all_tasks_blocked()
                     await kernel.close(held)
-                    await wait_all_tasks_blocked()
+                    await wait_all_tasks_blocked(0.05)  # the owner's own such wait is over before
                     assert len(kernel.filesystem.sessions.open) == 1
                     ready.set()
 
