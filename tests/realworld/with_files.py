@@ -90,7 +90,7 @@ def tar_archives(run: Run) -> None:
 def zip_archives(run: Run) -> None:
     """zip -r, -u, -d, -m; unzip -o over existing files; unzip -t"""
     make_tree(run.scratch / "a")
-    run.sh(f"""rm {run.scratch}/a/fifo; cp -a {run.scratch}/a a; zip -qry a.zip a; echo new > a/empty; zip -quy a.zip a/empty; zip -qd a.zip a/large
+    run.sh(f"""rm {run.scratch}/a/fifo; cp -a {run.scratch}/a a; zip -qry a.zip a; echo new > a/empty; touch -d 2040-01-01 a/empty; zip -quy a.zip a/empty; zip -qd a.zip a/large
     unzip -qt a.zip; mkdir x; cd x; unzip -qo ../a.zip; unzip -qo ../a.zip; grep -x new a/empty >/dev/null; test ! -e a/large; cmp 'a/file 30' '../a/file 30'
     cd ..; echo x > moved; zip -qm m.zip moved; test ! -e moved; unzip -q m.zip; grep -x x moved""")
 

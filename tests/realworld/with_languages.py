@@ -91,7 +91,7 @@ def rust_program(run: Run) -> None:
 use std::{fs::{self, File, OpenOptions}, io::{BufWriter, Read, Seek, SeekFrom, Write}, thread};
 fn main() -> std::io::Result<()> {
     fs::write("w.txt", "x".repeat(100_000))?; fs::write("w.txt", "short")?; assert_eq!(fs::read_to_string("w.txt")?, "short");
-    let threads: Vec<_> = (0..4).map(|t| thread::spawn(move || { let mut f = OpenOptions::new().append(true).create(true).open("a.txt").unwrap(); for i in 0..200 { writeln!(f, "{t} {i} {}", "y".repeat(100)).unwrap(); } })).collect();
+    let threads: Vec<_> = (0..4).map(|t| thread::spawn(move || { let mut f = OpenOptions::new().append(true).create(true).open("a.txt").unwrap(); for i in 0..200 { f.write_all(format!("{t} {i} {}\n", "y".repeat(100)).as_bytes()).unwrap(); } })).collect();
     for t in threads { t.join().unwrap(); }
     let text = fs::read_to_string("a.txt")?; assert_eq!(text.lines().count(), 800);
     { let mut b = BufWriter::new(File::create("b.txt")?); for i in 0..20_000 { writeln!(b, "{i}")?; } b.flush()?; b.get_ref().sync_all()?; }
