@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 LONGEST_S = 366 * 86400.0
 
-_OWN_OPTIONS = frozenset({"fsname", "subtype", "fd", "rootmode", "user_id", "group_id"})
+_OWN_OPTIONS = frozenset({"fsname", "subtype", "fd", "rootmode", "user_id", "group_id", "max_read"})
 """Mount options that lockfs (or libfuse for it) sets itself: by them its mounts are found again."""
 
 

@@ -60,6 +60,7 @@ def table_of(path: Path, mountpoint: Path, source: Path, device: int) -> None:
         ["mount", "--log-level", "loud", "/tmp", "/tmp"],
         ["mount", "-o", "fsname=x", "/tmp", "/tmp"],
         ["mount", "-o", "ro,subtype=x", "/tmp", "/tmp"],
+        ["mount", "-o", "max_read=4096", "/tmp", "/tmp"],
         ["umount"],
         ["status", "a", "b"],
         ["no-such-command"],
