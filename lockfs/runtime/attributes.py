@@ -138,9 +138,9 @@ class Attributes:
                     break
                 else:
                     raise
-        places = self._state.nodes.places(node) if node.superseded else node.names()
-        for parent, name in places:
-            if node.superseded:  # changed by somebody who walked here before a commit: the file is another one now
+        newer = self._state.nodes.last_place(node) if node.superseded else None
+        for parent, name in node.names() if newer is None else [newer]:
+            if newer is not None:  # changed by somebody who walked here before a commit: the file is another one now
                 targets.append((self._state.nodes.dir_fd(parent), name))
             slot = self._state.slots.get(parent, name)
             if slot is not None and slot.session is not None:

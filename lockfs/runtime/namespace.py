@@ -103,9 +103,9 @@ class Namespace:
 
     def _entry(self, node: Node) -> tuple[int, bytes]:
         """An entry that leads to the node, or, if a commit replaced it just now, to its newer version."""
-        if node.superseded:
-            for parent, name in self._state.nodes.places(node):
-                return self._state.nodes.dir_fd(parent), name
+        place = self._state.nodes.last_place(node) if node.superseded else None
+        if place is not None:
+            return self._state.nodes.dir_fd(place[0]), place[1]
         return self._state.nodes.entry(node)
 
     # --- removing --------------------------------------------------------------------------------------------------

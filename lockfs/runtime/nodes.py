@@ -194,7 +194,16 @@ class NodeTable:
     def places(self, node: Node) -> frozenset[tuple[Node, bytes]]:
         """The entries that somebody who has just walked to `node` may have walked by."""
         names = frozenset(node.names())
-        return names.union(place for place in node.former if self._by_id.get(place[0].nodeid) is place[0])
+        return names.union(place for place in node.former if self._is_known(place[0]))
+
+    def last_place(self, node: Node) -> tuple[Node, bytes] | None:
+        """The entry that leads to a node, or led there last; where a commit replaced it, its newer version stands."""
+        if node.parent is not None:
+            return node.parent, node.name
+        return node.former[0] if node.former and self._is_known(node.former[0][0]) else None
+
+    def _is_known(self, node: Node) -> bool:
+        return self._by_id.get(node.nodeid) is node
 
     def pin(self, node: Node) -> None:
         """Keep a node though the kernel may forget it."""

@@ -116,7 +116,7 @@ class Opener:
 
     def mode_of(self, node: Node, flags: int, places: frozenset[tuple[Node, bytes]]) -> Mode:
         """The rule for a committed file (D1, D4), by one of its names."""
-        parent, name = (node.parent, node.name) if node.parent is not None else next(iter(places))
+        parent, name = self._state.nodes.last_place(node) or next(iter(places))
         mode = self._state.policy.rule_for(parent.path(name)).mode
         if mode is Mode.PROTECT and not self._state.can_stage(node.area):
             return Mode.LIVE  # a mount below in which nothing can be staged
