@@ -56,7 +56,7 @@ def test_a_closed_pipe_is_no_error_message() -> None:
 
 
 def test_options_are_split_and_own_ones_refused() -> None:
-    assert split_options(["ro,noatime", "max_read=4096", ",", ""]) == ("ro", "noatime", "max_read=4096")
+    assert split_options(["ro,noatime", "max_idle_threads=4", ",", ""]) == ("ro", "noatime", "max_idle_threads=4")
 
 
 def test_the_library_s_own_words_are_added_once() -> None:

@@ -287,7 +287,7 @@ class ArbiterMachine(RuleBasedStateMachine):
 
 TestArbiterAgainstNaiveModel = pytest.mark.limit(240)(ArbiterMachine.TestCase)  # it computes all the time
 TestArbiterAgainstNaiveModel.settings = settings(
-    max_examples=300,
+    max_examples=200,
     stateful_step_count=40,
     deadline=None,
     phases=[Phase.reuse, Phase.generate, Phase.shrink],  # explaining a failure takes minutes

@@ -155,7 +155,7 @@ def explore(mnt: Path, source: Path, seed: int, length: int, weights: dict[str, 
 
 
 @pytest.mark.limit(90)
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", range(10))
 def test_differential(mount: Place, seed: int) -> None:
     explore(mount.mnt, mount.source, seed, 50)
 

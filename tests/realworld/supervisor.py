@@ -70,11 +70,8 @@ def as_json(results: list[Result]) -> str:
     return json.dumps([asdict(result) for result in results], indent=2)
 
 
-def _body(one: Scenario, directory: Path, extended: bool) -> tuple[str, str]:
+def _body(one: Scenario, directory: Path, scratch: Path, extended: bool) -> tuple[str, str]:
     """Run the scenario in this process."""
-    scratch = Path(tempfile.mkdtemp(prefix="realworld-"))
-    if os.getuid() == 0:
-        scratch.chmod(0o755)  # servers run as other users
     fresh = directory / one.name
     try:
         shutil.rmtree(fresh, ignore_errors=True)
@@ -90,8 +87,6 @@ def _body(one: Scenario, directory: Path, extended: bool) -> tuple[str, str]:
         said = squeezed(str(error)) or "failed"
         kind = "" if isinstance(error, AssertionError) else f"{type(error).__name__}: "
         return "FAIL", f"{kind}{said} (line {line})"
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
     return "PASS", ""
 
 
@@ -130,16 +125,26 @@ def _kill_all() -> list[int]:
         time.sleep(0.01)
 
 
-def _terminated(_number: int, _frame: object) -> None:
-    _kill_all()
-    os._exit(1)
+def _scratch_directory() -> Path:
+    """Outside the directory under test; made and taken away by the process that outlives the scenario's."""
+    scratch = Path(tempfile.mkdtemp(prefix="realworld-"))
+    if os.getuid() == 0:
+        scratch.chmod(0o755)  # servers run as other users
+    return scratch
 
 
 def supervise(one: Scenario, directory: Path, limit_s: float, extended: bool) -> tuple[str, str]:
     """Fork, run, wait at most `limit_s`, and take away every process that is left."""
     _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1)
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    signal.signal(signal.SIGTERM, _terminated)
+    scratch = _scratch_directory()
+
+    def terminated(_number: int, _frame: object) -> None:
+        _kill_all()
+        shutil.rmtree(scratch, ignore_errors=True)
+        os._exit(1)
+
+    signal.signal(signal.SIGTERM, terminated)
     receive, send = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -148,7 +153,7 @@ def supervise(one: Scenario, directory: Path, limit_s: float, extended: bool) ->
         os.close(receive)
         status = 1
         try:
-            os.write(send, json.dumps(_body(one, directory, extended)).encode())
+            os.write(send, json.dumps(_body(one, directory, scratch, extended)).encode())
             status = 0
         finally:
             os._exit(status)
@@ -156,6 +161,7 @@ def supervise(one: Scenario, directory: Path, limit_s: float, extended: bool) ->
     ready, _, _ = select.select([receive], [], [], limit_s)
     answer = os.read(receive, 1 << 16) if ready else None
     stuck = _kill_all()
+    shutil.rmtree(scratch, ignore_errors=True)
     if stuck:
         return "FAIL", f"processes that SIGKILL does not end: {stuck}"
     if answer is None:

@@ -62,6 +62,7 @@ def test_Q3_any_of_several_waiting_appenders_can_be_killed(mount: Place, worker:
     assert len(lines) == len(set(lines))
 
 
+@pytest.mark.slow
 def test_N7_records_in_custody_are_kept_when_the_mount_stops(mount_with: Mounter, worker: NewWorker) -> None:
     with mount_with() as mount:
         path = mount.mnt / "f"

@@ -78,6 +78,7 @@ def test_M2_inode_number_used_again(mount: Place) -> None:
         pytest.skip("this filesystem did not use a number again")
 
 
+@pytest.mark.slow
 def test_M2_truncated_grown_and_replaced_while_open(mount: Place, worker: NewWorker) -> None:
     file, path = mount.source / "f", mount.mnt / "f"
     file.write_bytes(b"0123456789" * 1000)
@@ -98,6 +99,7 @@ def test_M2_truncated_grown_and_replaced_while_open(mount: Place, worker: NewWor
     assert reader.do("pread", fd, 5, 0) == b"01234"
 
 
+@pytest.mark.slow
 def test_M2_kinds_swapped(mount: Place, tmp_path: Path) -> None:
     """Directory, file, symbolic link and FIFO take turns at a name, looked at all the while."""
     outside = tmp_path / "outside"
