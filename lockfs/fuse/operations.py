@@ -163,6 +163,15 @@ class Operations(pyfuse3.Operations):
 
     # --- names -----------------------------------------------------------------------------------------------------
 
+    async def _made(self, parent: Node, name: bytes, kind: int, ctx: RequestContext) -> EntryAttributes:
+        """The reply for a new entry. Raises OSError; ESTALE, and the kernel tries once more, if something else took its
+        place past the mount meanwhile (M2): to an entry of another kind it says EIO."""
+        attributes = await self._entry(parent, name, ctx.pid)
+        if stat.S_IFMT(attributes.st_mode) != kind:
+            await self.forget([(attributes.st_ino, 1)])
+            raise OSError(errno.ESTALE, "another entry took its place")
+        return attributes
+
     @guarded
     async def mknod(
         self, parent_inode: InodeT, name: bytes, mode: ModeT, rdev: int, ctx: RequestContext
@@ -170,7 +179,7 @@ class Operations(pyfuse3.Operations):
         parent = self._place(parent_inode, name)
         mode = self._mode_for_new(parent, mode, ctx)
         self._fs.names.mknod(parent, name, mode, rdev, request_of(ctx))
-        return await self._entry(parent, name, ctx.pid)
+        return await self._made(parent, name, stat.S_IFMT(mode) or stat.S_IFREG, ctx)
 
     @guarded
     async def mkdir(self, parent_inode: InodeT, name: bytes, mode: ModeT, ctx: RequestContext) -> EntryAttributes:
@@ -179,13 +188,13 @@ class Operations(pyfuse3.Operations):
             raise OSError(errno.EEXIST, "lockfs's own directory")
         mode = self._mode_for_new(parent, mode, ctx)
         self._fs.names.mkdir(parent, name, mode, request_of(ctx))
-        return await self._entry(parent, name, ctx.pid)
+        return await self._made(parent, name, stat.S_IFDIR, ctx)
 
     @guarded
     async def symlink(self, parent_inode: InodeT, name: bytes, target: bytes, ctx: RequestContext) -> EntryAttributes:
         parent = self._place(parent_inode, name)
         self._fs.names.symlink(parent, name, target, request_of(ctx))
-        return await self._entry(parent, name, ctx.pid)
+        return await self._made(parent, name, stat.S_IFLNK, ctx)
 
     @guarded
     async def link(
@@ -194,7 +203,7 @@ class Operations(pyfuse3.Operations):
         node = self._node(inode)
         parent = self._place(new_parent_inode, new_name)
         self._fs.names.link(node, parent, new_name)
-        return await self._entry(parent, new_name, ctx.pid)
+        return await self._made(parent, new_name, node.kind, ctx)
 
     @guarded
     async def unlink(self, parent_inode: InodeT, name: bytes, ctx: RequestContext) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
+import stat
 
 RENAME_NOREPLACE = 1
 RENAME_EXCHANGE = 2
@@ -85,6 +87,8 @@ def change_mode(dir_fd: int | None, path: str | bytes, mode: int) -> None:
         return
     fd = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=dir_fd)
     try:
+        if stat.S_ISLNK(os.fstat(fd).st_mode):
+            raise OSError(errno.ESTALE, "a symbolic link took its place")
         os.chmod(f"/proc/self/fd/{fd}", mode)
     finally:
         os.close(fd)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,8 +18,7 @@ import pytest
 from tests.realworld.scenario import Run, Scenario, all_scenarios
 from tests.realworld.supervisor import Result, run_scenario, supervise
 from tests.support import programs
-from tests.support.mounting import ROOT
-from tests.support.targets import Place
+from tests.support.mounting import ROOT, Mount, mounted
 
 LEFT_OUT = """
 venv-and-pip notebook-save joblib-memory git-clone-and-push git-parallel-push git-patches-and-config bsdtar-archives
@@ -26,11 +29,26 @@ pandas-and-numpy excel-and-zarr parquet-and-arrow cargo-build pytest-xdist npm-i
 CHOSEN = [one for one in all_scenarios().values() if not one.extended and one.name not in LEFT_OUT.split()]
 
 
+@pytest.fixture(scope="module")
+def open_mount() -> Iterator[Mount]:
+    """A mount for all users where root runs the tests: some programs run as others, or have a set-id bit."""
+    from tests.conftest import live_mounts
+
+    base = Path(tempfile.mkdtemp(prefix="lockfs-test-"))
+    base.chmod(0o755)
+    try:
+        with mounted(base, *(["--allow-other"] if os.geteuid() == 0 else [])) as mount:
+            live_mounts.append(mount)
+            yield mount
+    finally:
+        shutil.rmtree(base, ignore_errors=True)
+
+
 @pytest.mark.slow
 @pytest.mark.limit(330)
 @pytest.mark.parametrize("one", CHOSEN, ids=lambda one: one.name)
-def test_D3_real_program(mount: Place, one: Scenario) -> None:
-    result = run_scenario(one, mount.mnt, 300.0, extended=False)
+def test_D3_real_program(open_mount: Mount, one: Scenario) -> None:
+    result = run_scenario(one, open_mount.mnt, 300.0, extended=False)
     if result.verdict == "SKIP":
         pytest.skip(result.reason)
     assert result.verdict == "PASS", result.reason

@@ -66,6 +66,9 @@ def rsync_copies(run: Run) -> None:
     with (run.scratch / "a" / "large").open("r+b") as file:
         file.seek(100_001)
         file.write(b"changed")
+    os.utime(
+        run.scratch / "a" / "large", (1_500_000_000, 1_500_000_000)
+    )  # its size is the same, and perhaps the second
     run.sh(
         f"{rsync} one/ --delete; {rsync} two/ --inplace --no-whole-file --delete --checksum; {rsync} three/ --append-verify --partial"
     )
