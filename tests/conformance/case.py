@@ -115,7 +115,9 @@ class Run:
     @property
     def is_repetition(self) -> bool:
         """Left to the thorough run: permissions hardly depend on the rule, nor what a rule does on the person."""
-        representative = {PROTECTED: (OWNER, OTHER), SHARED: (OWNER,), LIVE: (OTHER,)}[self.rule]
+        if self.rule != PROTECTED and PROTECTED in self.case.each:
+            return True
+        representative = (OWNER, OTHER)
         among = [person for person in representative if person in self.case.people] or self.case.people[:1]
         return self.person not in among
 

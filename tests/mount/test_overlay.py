@@ -16,6 +16,8 @@ from tests.support.filesystems import overlay, tmpfs
 from tests.support.waiting import wait_until
 from tests.support.worker import Worker
 
+pytestmark = pytest.mark.slow
+
 NewWorker = Callable[..., Worker]
 
 

@@ -16,6 +16,8 @@ from tests.support.mounting import lockfs, lockfs_command, lockfs_environment
 from tests.support.waiting import wait_until
 from tests.support.worker import Worker
 
+pytestmark = pytest.mark.slow
+
 NewWorker = Callable[..., Worker]
 
 
@@ -124,7 +126,6 @@ def test_source_that_the_user_may_not_write(can_mount: None, tmp_path: Path) -> 
     assert not (source / ".lockfs").exists()
 
 
-@pytest.mark.slow
 def test_N4_filesystem_that_becomes_read_only(tmp_path: Path, mount_with: Mounter, worker: NewWorker) -> None:
     """ext4 does so after an error: writers hear of it, and old versions stay."""
     with image("ext4", tmp_path / "source", tmp_path / "image", ",errors=remount-ro") as source:

@@ -20,6 +20,8 @@ from tests.support.mounting import ROOT
 from tests.support.waiting import stays, wait_until
 from tests.support.worker import Worker
 
+pytestmark = pytest.mark.slow
+
 NewWorker = Callable[..., Worker]
 Below = Callable[[Path], Iterator[Path]]
 
@@ -137,7 +139,6 @@ def test_rename_and_link_across_the_boundary_are_EXDEV(below: Path, mount_with: 
         programs.shell("mv a sub/a && mv sub/b b && cat sub/a b", mount.mnt)
 
 
-@pytest.mark.slow
 def test_a_mount_below_can_be_unmounted_when_nothing_is_open(below: Path, mount_with: Mounter) -> None:
     with mount_with(source=below) as mount:
         sub = mount.mnt / "sub"
@@ -157,7 +158,6 @@ def test_a_mount_below_can_be_unmounted_when_nothing_is_open(below: Path, mount_
         wait_until(lambda: os.listdir(sub) == ["f"], what="the old directory")
 
 
-@pytest.mark.slow
 def test_a_mount_below_stays_while_somebody_writes(below: Path, mount_with: Mounter, worker: NewWorker) -> None:
     with mount_with(source=below) as mount:
         writer = worker()
@@ -168,7 +168,6 @@ def test_a_mount_below_stays_while_somebody_writes(below: Path, mount_with: Moun
         settles(below / "sub" / "f", b"whole")
 
 
-@pytest.mark.slow
 def test_a_mount_below_that_is_torn_away_crashes_nothing(
     tmp_path: Path, mount_with: Mounter, worker: NewWorker
 ) -> None:
@@ -202,7 +201,6 @@ def test_N3_what_a_crash_left_below_is_swept(below: Path, mount_with: Mounter, w
         assert not (mount.mnt / "sub" / "f").exists()
 
 
-@pytest.mark.slow
 def test_M1_area_of_another_daemon_is_left_alone(tmp_path: Path, mount_with: Mounter, worker: NewWorker) -> None:
     source, other = tmp_path / "source", tmp_path / "other"
     other.mkdir()
@@ -220,7 +218,6 @@ def test_M1_area_of_another_daemon_is_left_alone(tmp_path: Path, mount_with: Mou
         assert two.orphans() == []
 
 
-@pytest.mark.slow
 def test_read_only_mount_below(tmp_path: Path, mount_with: Mounter, worker: NewWorker) -> None:
     """Also where the same directory can be written to by another name."""
     source = tmp_path / "source"
@@ -263,7 +260,6 @@ def test_single_file_mount_is_written_in_place(tmp_path: Path, mount_with: Mount
         assert os.path.ismount(source / "f") or (source / "f").stat().st_ino == (tmp_path / "real").stat().st_ino
 
 
-@pytest.mark.slow
 def test_bind_mount_of_the_source_inside_itself(tmp_path: Path, mount_with: Mounter, worker: NewWorker) -> None:
     """The same directories, and the same hidden directory, under two mounts."""
     need_root()
@@ -334,7 +330,6 @@ def fds_in_lost_mounts(pid: int) -> list[str]:
     return lost
 
 
-@pytest.mark.slow
 @pytest.mark.limit(240)
 def test_mounts_come_and_go_in_a_storm(tmp_path: Path, mount_with: Mounter) -> None:
     """tmpfs and bind mounts over directories in which programs work: nothing crashes, nothing leaks."""

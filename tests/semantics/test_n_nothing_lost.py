@@ -224,6 +224,7 @@ def test_N3_killed_daemon_leaves_old_versions_and_the_next_mount_sweeps(
             assert (second.mnt / "f").read_bytes() == b"new"
 
 
+@pytest.mark.slow
 def test_N7_sigterm_ends_the_mount_and_keeps_what_was_open(mount_with: Mounter, worker: NewWorker) -> None:
     with mount_with() as mount:
         path = mount.mnt / "f"
