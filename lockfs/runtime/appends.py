@@ -331,10 +331,8 @@ class Appends:
 
     def _status(self, twin: Twin, tid: int) -> os.stat_result:
         slot = twin.slot
-        if slot is not None and slot.session is not None:
-            lineage = self._state.processes.caller(tid).lineage
-            if self._sessions.is_family(slot.session, lineage):
-                return slot.session.status()
+        if slot is not None and slot.session is not None and self._sessions.is_own(slot.session, tid):
+            return slot.session.status()
         if twin.fd < 0:
             if slot is None:
                 raise OSError(errno.ESTALE, "the file was removed")

@@ -88,10 +88,8 @@ class Directories:
             found[name] = (status.st_ino, stat.S_IFMT(status.st_mode))
         for slot in self._state.slots:
             session = slot.session
-            if slot.parent is handle.node and session is not None:
-                lineage = self._state.processes.caller(handle.tid).lineage
-                if self._sessions.is_family(session, lineage):
-                    found[slot.name] = (session.status().st_ino, stat.S_IFREG)
+            if slot.parent is handle.node and session is not None and self._sessions.is_own(session, handle.tid):
+                found[slot.name] = (session.status().st_ino, stat.S_IFREG)
         return found
 
 

@@ -32,9 +32,6 @@ class Namespace:
         slot = self._state.slots.get(parent, name)
         return slot.session if slot is not None else None
 
-    def _is_own(self, session: Session, tid: int) -> bool:
-        return self._sessions.is_family(session, self._state.processes.caller(tid).lineage)
-
     def _refuse_pending(self, parent: Node, name: bytes) -> None:
         """A name that a session is about to create is taken (W8): a new file, or one that a stranger removed."""
         if self._session_at(parent, name) is not None:
@@ -118,7 +115,7 @@ class Namespace:
         """unlink(2). By a stranger it removes the old version, and a session's commit makes the file anew (W7); by
         the writer's own family it removes what they write: an anonymous temporary file."""
         session = self._session_at(parent, name)
-        own = session is not None and self._is_own(session, tid)
+        own = session is not None and self._sessions.is_own(session, tid)
         try:
             _, node = self._find(parent, name)
             if node is not None:
@@ -208,7 +205,7 @@ class Namespace:
         try:
             status, moved = self._find(parent, name)
         except FileNotFoundError:
-            if session is None or not self._is_own(session, request.tid):
+            if session is None or not self._sessions.is_own(session, request.tid):
                 raise
             if flags & RENAME_WHITEOUT:
                 raise OSError(errno.EINVAL, "nothing stands there yet that a whiteout could hide") from None

@@ -12,7 +12,7 @@ from lockfs.core.ids import HandleId
 from lockfs.core.policy import Mode
 from lockfs.core.session import State
 from lockfs.runtime.appends import Appends, Twin
-from lockfs.runtime.handles import AppendHandle, SessionHandle
+from lockfs.runtime.handles import AppendHandle
 from lockfs.runtime.mountstate import MountState
 from lockfs.runtime.openflags import Request
 from lockfs.runtime.opening import Opener
@@ -132,9 +132,7 @@ class OneStep:
 
     async def _change_and_close(self, session: Session, change: InSession, caller: Caller, pen: HandleId) -> None:
         """As one who opens, changes and closes: whoever else of the family has it open goes on."""
-        handle = SessionHandle(session.node, session, caller.writer, pen, True)
-        handle.flushed = True
-        self._sessions.attach(session, handle)
+        handle = self._sessions.take_part(session, caller, pen)
         try:
             await change(session)
             await self._sessions.sync_before_commit(session)

@@ -96,16 +96,13 @@ class Opener:
         if intent is not None or request.tid <= 0:
             # The kernel came back without a lookup: a magic link (/proc/self/fd/N), or a thread that we cannot see.
             slot = None if node.parent is None else self._state.slots.get(node.parent, node.name)
-            if slot is not None and slot.session is not None and self._is_own(slot.session, request.tid):
+            if slot is not None and slot.session is not None and self._sessions.is_own(slot.session, request.tid):
                 raise OSError(
                     errno.EBUSY, "the same program writes this file under its name; it would lose one of both"
                 )
             log.info("written in place path=%s reason=%r", shown(node.path()), "opened without a name")
             return await self._open_live(node, flags, request)
         raise self._walk.sent_round(self._intent(places, node, flags, request))
-
-    def _is_own(self, session: Session, tid: int) -> bool:
-        return self._sessions.is_family(session, self._state.processes.caller(tid).lineage)
 
     def _intent(self, places: frozenset[tuple[Node, bytes]], node: Node, flags: int, request: Request) -> Intent:
         """An open for writing that is sent round. Should the file be gone by then, one that truncates or appends makes

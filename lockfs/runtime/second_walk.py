@@ -85,7 +85,7 @@ class SecondWalk:
                 self._state.slots.drop_if_idle(slot)
                 return None
         session = slot.session if slot is not None else None
-        if session is None or not self._sessions.is_family(session, self._state.processes.caller(tid).lineage):
+        if session is None or not self._sessions.is_own(session, tid):
             return None
         return session.node
 

@@ -9,7 +9,7 @@ import signal
 import trio
 
 from lockfs.core.arbiter import Granted, Kind
-from lockfs.core.ids import Lineage, WriterId
+from lockfs.core.ids import HandleId, Lineage, WriterId
 from lockfs.core.policy import database_of
 from lockfs.core.session import Ending, Event, State, Verdict, advance, verdict
 from lockfs.runtime.events import log, process_label, shown
@@ -102,6 +102,10 @@ class Sessions:
             return self._state.arbiter.is_family(session.slot.key, lineage)
         return session.owner in lineage
 
+    def is_own(self, session: Session, tid: int) -> bool:
+        """`is_family`, for the process of a thread."""
+        return self.is_family(session, self._state.processes.caller(tid).lineage)
+
     async def make_copy(self, session: Session, length: int | None = None) -> None:
         """Before an editor's first change: bring the old content (up to `length` bytes) into the staged file."""
         if not session.copied:
@@ -175,14 +179,15 @@ class Sessions:
         handle.node.handles.add(handle)
         handle.node.maybe_cached = True
 
-    def take_part(self, session: Session, caller: Caller) -> SessionHandle:
+    def take_part(self, session: Session, caller: Caller, pen: HandleId | None = None) -> SessionHandle:
         """A handle for one request of the family that comes by another inode: the session, its descriptors and the pen
-        stay until it is released, whoever closes meanwhile."""
-        hid = self._state.new_handle_id()
-        now_s = trio.current_time()
-        granted = self._state.arbiter.acquire(session.slot.key, hid, Kind.PEN, caller.lineage, now_s, wait=False)
-        assert isinstance(granted, Granted)
-        handle = SessionHandle(session.node, session, caller.writer, hid, True)
+        (`pen`, if the caller has it already) stay until it is released, whoever closes meanwhile."""
+        if pen is None:
+            pen = self._state.new_handle_id()
+            now_s = trio.current_time()
+            granted = self._state.arbiter.acquire(session.slot.key, pen, Kind.PEN, caller.lineage, now_s, wait=False)
+            assert isinstance(granted, Granted)
+        handle = SessionHandle(session.node, session, caller.writer, pen, True)
         handle.flushed = True  # it has no descriptor that could be closed
         self.attach(session, handle)
         return handle
@@ -196,7 +201,7 @@ class Sessions:
             _refuse_after_abort(session)
         if session.state is State.ENDED or not handle.writing:
             return
-        session.killed = session.killed or _fatal(killed_by(handle.writer))
+        _notice_killing(handle)
         if session.killed:
             return
         if session.failed:
@@ -209,7 +214,7 @@ class Sessions:
         """A shared mapping outlives its descriptor, and the flush of that has heard nothing of the writer's end: it is
         told by what is written, or released, after the last flush (N1)."""
         if handle.flushed and handle.writing:
-            handle.session.killed = handle.session.killed or _fatal(killed_by(handle.writer))
+            _notice_killing(handle)
 
     async def release(self, handle: SessionHandle) -> None:
         """The last close of a handle. The commit, if it is the session's last, comes before the first await (W3)."""
@@ -237,8 +242,8 @@ class Sessions:
         session.lingers = True
         if session.kept_pen is None:  # else it lingers once more, for another one: one pen is enough
             session.kept_pen, last.hid = last.hid, None
-        if session.state is State.OPEN and session.slot.settling is None:
-            session.slot.settling = trio.Event()
+        if session.state is State.OPEN:
+            session.slot.unsettle()
 
     def expect(self, session: Session) -> None:
         """A thread of the family was shown the session's inode; `stop_expecting` when it came, or will not come."""
@@ -253,26 +258,19 @@ class Sessions:
         if session.state is not State.ENDED and not session.writers():
             self.end(session)
         self._release_pens(session, of_handles=False)
-        self._settled(session.slot)
+        session.slot.settle()
         self._close_if_over(session)
 
     async def _sync_late(self, session: Session) -> None:
         """Wait for the disk after close(2) returned; until then nobody may look at the path (W3)."""
         slot = session.slot
-        if slot.settling is None:
-            slot.settling = trio.Event()
+        slot.unsettle()
         try:
             await self.sync(session)
         except OSError:
             log.exception("sync at release failed path=%s", shown(slot.path()))
         finally:
-            self._settled(slot)
-
-    @staticmethod
-    def _settled(slot: Slot) -> None:
-        if slot.settling is not None:
-            slot.settling.set()
-            slot.settling = None
+            slot.settle()
 
     def _drop_handle(self, session: Session, handle: SessionHandle) -> None:
         session.handles.discard(handle)
@@ -435,6 +433,11 @@ class Sessions:
 def _fatal(signal_number: int) -> int:
     """SIGPIPE ends many a sound pipeline: `cmd | tee f | head` (N1)."""
     return 0 if signal_number == signal.SIGPIPE else signal_number
+
+
+def _notice_killing(handle: SessionHandle) -> None:
+    """Whether the process that opened it is being killed: then the session publishes nothing (N1)."""
+    handle.session.killed = handle.session.killed or _fatal(killed_by(handle.writer))
 
 
 def _refuse_after_abort(session: Session) -> None:

@@ -40,6 +40,17 @@ class Slot:
         """The entry's path relative to the mount."""
         return self.parent.path(self.name)
 
+    def unsettle(self) -> None:
+        """Whoever looks at the entry waits from now on, until `settle` (W3)."""
+        if self.settling is None:
+            self.settling = trio.Event()
+
+    def settle(self) -> None:
+        """See `unsettle`."""
+        if self.settling is not None:
+            self.settling.set()
+            self.settling = None
+
     @property
     def busy(self) -> bool:
         """Whether the kernel must ask for this name each time."""

@@ -112,7 +112,7 @@ class Xattrs:
     def _path_of_twin(self, twin: Twin, tid: int) -> str | bytes:
         slot = twin.slot
         session = slot.session if slot is not None else None
-        if session is not None and self._sessions.is_family(session, self._state.processes.caller(tid).lineage):
+        if session is not None and self._sessions.is_own(session, tid):
             return fd_path(session.staged.fd)
         if twin.fd >= 0:
             return fd_path(twin.fd)

@@ -72,6 +72,15 @@ def family(count: int) -> Iterator[Family]:
         child.end()
 
 
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """A backing directory with one file."""
+    directory = tmp_path / "source"
+    directory.mkdir()
+    (directory / "f").write_bytes(BEFORE)
+    return directory
+
+
 async def _late_second_open(kernel: PlayedKernel, one: Asker, other: Asker, third: Asker | None) -> None:
     """`other` is between the two halves of its open when `one` closes; `third` comes right after that close."""
     await kernel.sent_round(other, b"f", os.O_RDWR)
@@ -96,11 +105,8 @@ async def _late_second_open(kernel: PlayedKernel, one: Asker, other: Asker, thir
 
 
 @pytest.mark.parametrize("with_third", [False, True])
-def test_W4_second_open_after_the_family_closed(tmp_path: Path, with_third: bool) -> None:
+def test_W4_second_open_after_the_family_closed(source: Path, with_third: bool) -> None:
     """A thread is between the two halves of its open while another closes the session that it was shown."""
-    source = tmp_path / "source"
-    source.mkdir()
-    (source / "f").write_bytes(BEFORE)
 
     async def play() -> None:
         async with played(source) as kernel:
@@ -124,11 +130,8 @@ async def _first_writes(kernel: PlayedKernel, one: Asker, other: Asker) -> Inode
     return late
 
 
-def test_W3_the_expected_thread_is_gone(tmp_path: Path) -> None:
+def test_W3_the_expected_thread_is_gone(source: Path) -> None:
     """It was killed between the halves of its open: who looks at the path waits until that is noticed, no longer."""
-    source = tmp_path / "source"
-    source.mkdir()
-    (source / "f").write_bytes(BEFORE)
 
     async def play() -> None:
         async with played(source) as kernel:
@@ -150,11 +153,8 @@ def test_W3_the_expected_thread_is_gone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("who", ["family", "stranger"])
-def test_Q2_lookups_go_on_while_a_thread_is_expected(tmp_path: Path, who: str) -> None:
+def test_Q2_lookups_go_on_while_a_thread_is_expected(source: Path, who: str) -> None:
     """The kernel lets the expected thread into the directory only when the lookup of the one before it is answered."""
-    source = tmp_path / "source"
-    source.mkdir()
-    (source / "f").write_bytes(BEFORE)
     seen: list[bytes] = []
 
     async def read(kernel: PlayedKernel, asker: Asker, inode: InodeT) -> None:
@@ -184,11 +184,8 @@ def test_Q2_lookups_go_on_while_a_thread_is_expected(tmp_path: Path, who: str) -
     assert (source / "f").read_bytes() == b"11112222" + BEFORE[8:]
 
 
-def test_W1_the_next_writer_waits_for_the_expected_thread(tmp_path: Path) -> None:
+def test_W1_the_next_writer_waits_for_the_expected_thread(source: Path) -> None:
     """The pen is not free while the family's session goes on with a thread that is expected."""
-    source = tmp_path / "source"
-    source.mkdir()
-    (source / "f").write_bytes(BEFORE)
     done: list[str] = []
 
     async def stranger_writes(kernel: PlayedKernel) -> None:
@@ -221,11 +218,8 @@ def test_W1_the_next_writer_waits_for_the_expected_thread(tmp_path: Path) -> Non
     assert (source / "f").read_bytes() == b"11####22" + BEFORE[8:]
 
 
-def test_Q1_pens_are_given_back_when_two_threads_are_expected(tmp_path: Path) -> None:
+def test_Q1_pens_are_given_back_when_two_threads_are_expected(source: Path) -> None:
     """The first comes and closes before the second comes: the session lingers twice."""
-    source = tmp_path / "source"
-    source.mkdir()
-    (source / "f").write_bytes(BEFORE)
 
     async def play() -> None:
         async with played(source) as kernel:
@@ -247,11 +241,8 @@ def test_Q1_pens_are_given_back_when_two_threads_are_expected(tmp_path: Path) ->
     assert (source / "f").read_bytes() == BEFORE[:4] + b"2222" + BEFORE[8:]
 
 
-def test_W1_one_session_for_threads_that_waited_together(tmp_path: Path) -> None:
+def test_W1_one_session_for_threads_that_waited_together(source: Path) -> None:
     """They get the pen in one moment, and go on in any order: whoever comes first begins, the others join."""
-    source = tmp_path / "source"
-    source.mkdir()
-    (source / "f").write_bytes(BEFORE)
 
     async def write(kernel: PlayedKernel, thread: Asker, number: int, ready: trio.Event) -> None:
         handle = await kernel.open_to_write(thread, b"f")
@@ -287,11 +278,8 @@ def test_W1_one_session_for_threads_that_waited_together(tmp_path: Path) -> None
     assert (source / "f").read_bytes() == b"000011112222333344445555" + BEFORE[24:]
 
 
-def test_W1_truncate_after_the_family_closed(tmp_path: Path) -> None:
+def test_W1_truncate_after_the_family_closed(source: Path) -> None:
     """The same with truncate(2), which is sent round like an open."""
-    source = tmp_path / "source"
-    source.mkdir()
-    (source / "f").write_bytes(BEFORE)
 
     async def play() -> None:
         async with played(source) as kernel:
@@ -309,11 +297,8 @@ def test_W1_truncate_after_the_family_closed(tmp_path: Path) -> None:
     assert (source / "f").read_bytes() == b"1111----"
 
 
-def test_W1_truncate_beside_an_open_editor(tmp_path: Path) -> None:
+def test_W1_truncate_beside_an_open_editor(source: Path) -> None:
     """truncate(2) by one thread begins a session that another thread of the process joins: its writes count, too."""
-    source = tmp_path / "source"
-    source.mkdir()
-    (source / "f").write_bytes(BEFORE)
     resized = trio.Event()
 
     async def play() -> None:
@@ -345,11 +330,8 @@ def test_W1_truncate_beside_an_open_editor(tmp_path: Path) -> None:
     assert (source / "f").read_bytes() == b"1111----"
 
 
-def test_N1_release_without_flush_publishes_nothing(tmp_path: Path) -> None:
+def test_N1_release_without_flush_publishes_nothing(source: Path) -> None:
     """The kernel releases an open whose process was killed before it got its descriptor: nobody wrote an empty file."""
-    source = tmp_path / "source"
-    source.mkdir()
-    (source / "f").write_bytes(BEFORE)
 
     async def play() -> None:
         async with played(source) as kernel:
@@ -362,11 +344,8 @@ def test_N1_release_without_flush_publishes_nothing(tmp_path: Path) -> None:
     assert (source / "f").read_bytes() == BEFORE
 
 
-def test_Q1_a_file_that_is_written_takes_the_place_of_the_one_to_open(tmp_path: Path) -> None:
+def test_Q1_a_file_that_is_written_takes_the_place_of_the_one_to_open(source: Path) -> None:
     """It is renamed there between the two halves of a stranger's open: the stranger waits for its writer."""
-    source = tmp_path / "source"
-    source.mkdir()
-    (source / "f").write_bytes(BEFORE)
     (source / "g").write_bytes(b"replaced")
 
     async def stranger_writes(kernel: PlayedKernel, inode: InodeT) -> None:
@@ -394,11 +373,8 @@ def test_Q1_a_file_that_is_written_takes_the_place_of_the_one_to_open(tmp_path: 
     assert not (source / "f").exists()
 
 
-def test_Q1_open_of_a_file_that_lost_two_names_meanwhile(tmp_path: Path) -> None:
+def test_Q1_open_of_a_file_that_lost_two_names_meanwhile(source: Path) -> None:
     """Walked to by a name that a commit took, while its other name was removed: the open is for what stands there."""
-    source = tmp_path / "source"
-    source.mkdir()
-    (source / "f").write_bytes(BEFORE)
     (source / "link").hardlink_to(source / "f")
 
     async def play() -> None:
@@ -420,11 +396,8 @@ def test_Q1_open_of_a_file_that_lost_two_names_meanwhile(tmp_path: Path) -> None
     assert (source / "f").read_bytes() == b"11112222" + BEFORE[8:]
 
 
-def test_W1_the_next_open_is_not_taken_for_one_that_failed(tmp_path: Path) -> None:
+def test_W1_the_next_open_is_not_taken_for_one_that_failed(source: Path) -> None:
     """The file was removed between the two halves of an open. What the thread opens next is another file."""
-    source = tmp_path / "source"
-    source.mkdir()
-    (source / "f").write_bytes(BEFORE)
     (source / "log").write_bytes(b"one\n")
 
     async def play() -> None:
@@ -444,11 +417,8 @@ def test_W1_the_next_open_is_not_taken_for_one_that_failed(tmp_path: Path) -> No
     assert not (source / "f").exists()
 
 
-def test_A6_append_of_the_family_while_its_editor_closes(tmp_path: Path) -> None:
+def test_A6_append_of_the_family_while_its_editor_closes(source: Path) -> None:
     """The append needs the editor's copy, which takes a while; the editor, who has changed nothing, closes."""
-    source = tmp_path / "source"
-    source.mkdir()
-    (source / "f").write_bytes(BEFORE)
 
     async def play() -> None:
         async with played(source) as kernel:
